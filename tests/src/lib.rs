@@ -1,0 +1,1 @@
+//! ringfleet_tests
