@@ -1,0 +1,55 @@
+//! Whether a call is analysed at all, and what stands in the result where it is not.
+//! It must never call a model: that is `functions::analyze`.
+
+use serde_json::{Map, Value};
+
+use crate::bot::Bot;
+use crate::outcome::{EndReason, outcome_word};
+
+/// What to do about a call's analysis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Ask the model with the bot's prompt.
+    Model,
+    /// The script already filled the result's fields.
+    Collected,
+    Skip(SkipReason),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    CustomerNeverSpoke,
+    NotAnswered,
+    Voicemail,
+    Error,
+    NoPrompt,
+}
+
+/// Decides by the call's end, whether the customer spoke, and what the bot is set to.
+/// `model_ready`: a language model for analysis is configured.
+pub fn plan(bot: &Bot, reason: EndReason, customer_spoke: bool, collected: &Map<String, Value>, model_ready: bool) -> Plan {
+    use crate::outcome::DisconnectedBy as By;
+    match reason.disconnected_by() {
+        By::Rnr => return Plan::Skip(SkipReason::NotAnswered),
+        By::Voicemail => return Plan::Skip(SkipReason::Voicemail),
+        By::Error if !customer_spoke => return Plan::Skip(SkipReason::Error),
+        By::Customer if matches!(reason, EndReason::Busy | EndReason::Declined) => return Plan::Skip(SkipReason::NotAnswered),
+        By::Bot | By::Customer | By::Timeout | By::Error => {}
+    }
+    if !customer_spoke {
+        return Plan::Skip(SkipReason::CustomerNeverSpoke);
+    }
+    if model_ready && !bot.post_call_analysis_prompt.is_empty() {
+        return Plan::Model;
+    }
+    if collected.is_empty() { Plan::Skip(SkipReason::NoPrompt) } else { Plan::Collected }
+}
+
+/// `disposition` and `remarks` for a call, filling what its analysis left out (`api.md` §4: both always exist).
+pub fn with_defaults(bot: &Bot, reason: EndReason, customer_spoke: bool, mut analysis: Map<String, Value>) -> Map<String, Value> {
+    let (word, fallback) = outcome_word(reason, customer_spoke);
+    let disposition = bot.outcome_map.get(word).map_or(fallback, String::as_str);
+    analysis.entry("disposition").or_insert_with(|| Value::String(disposition.to_owned()));
+    analysis.entry("remarks").or_insert_with(|| Value::String(format!("Call ended: {}.", reason.as_str().replace('_', " "))));
+    analysis
+}

@@ -1,0 +1,176 @@
+//! The fleet as the control plane sees it: heartbeats, ranking, and the words spoken on a server's private port.
+//! It must never pick at random by itself: dice come in as arguments.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::ids::{BotId, CallId, Epoch, KeyId, Owner, ServerId, TrunkId};
+use crate::secret::Personal;
+
+/// One row of `Servers`: the last heartbeat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerRow {
+    pub server_id: ServerId,
+    pub epoch: Epoch,
+    /// `host:port` of the private HTTP port.
+    pub address: String,
+    #[serde(default)]
+    pub ws_url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    pub calls: u32,
+    pub max: u32,
+    pub free: u32,
+    /// Live calls by trunk.
+    #[serde(default)]
+    pub trunk_calls: BTreeMap<TrunkId, u32>,
+    pub draining: bool,
+    pub version: String,
+    pub heartbeat_at: Timestamp,
+}
+
+impl ServerRow {
+    pub fn owner(&self) -> Owner {
+        Owner { server_id: self.server_id.clone(), epoch: self.epoch }
+    }
+
+    /// Seconds since the heartbeat; 0 for one from the future (clock skew).
+    pub fn age_seconds(&self, now: Timestamp) -> f64 {
+        now.duration_since(self.heartbeat_at).as_secs_f64().max(0.0)
+    }
+}
+
+/// A heartbeat older than this does not count for ranking.
+pub const STALE_FOR_RANKING_SECONDS: f64 = 10.0;
+/// A heartbeat older than this makes `reap` knock at the private port.
+pub const STALE_FOR_REAP_SECONDS: f64 = 30.0;
+
+/// Servers that may take a call now, best first: fresh, not draining, in `group` where one is asked for, with a
+/// free slot; more free slots first. `dice` (one a server, any values) breaks ties so that a crowd of callers spreads.
+pub fn rank(servers: &[ServerRow], now: Timestamp, group: Option<&str>, dice: impl Fn(&ServerId) -> u32) -> Vec<ServerRow> {
+    let mut fit: Vec<&ServerRow> = servers
+        .iter()
+        .filter(|s| !s.draining && s.free > 0 && s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS)
+        .filter(|s| group.is_none_or(|wanted| s.group.as_deref() == Some(wanted)))
+        .collect();
+    // Ordering by free slots alone would send every concurrent dialout to one server: quarter steps are coarse enough.
+    let bucket = |s: &ServerRow| u64::from(s.free) * 4 / u64::from(s.max.max(1));
+    fit.sort_by(|a, b| {
+        bucket(b).cmp(&bucket(a)).then_with(|| dice(&a.server_id).cmp(&dice(&b.server_id))).then_with(|| a.server_id.cmp(&b.server_id))
+    });
+    fit.into_iter().cloned().collect()
+}
+
+/// Capacity over the whole fleet, for `GET /health/fleet`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    pub calls: u32,
+    pub max: u32,
+    pub available: u32,
+}
+
+/// Sums the fresh servers; a draining one counts its calls but offers nothing.
+pub fn capacity(servers: &[ServerRow], now: Timestamp) -> Capacity {
+    servers.iter().filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS).fold(Capacity::default(), |sum, s| Capacity {
+        calls: sum.calls + s.calls,
+        max: sum.max + s.max,
+        available: sum.available + if s.draining { 0 } else { s.free },
+    })
+}
+
+/// Body of `POST /calls` on a server's private port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DialCommand {
+    pub call_id: CallId,
+    pub server_id: ServerId,
+    pub epoch: Epoch,
+    pub bot_id: BotId,
+    pub bot_version: u64,
+    pub trunk_id: TrunkId,
+    /// E.164.
+    pub to: Personal<String>,
+    /// E.164.
+    pub from: Personal<String>,
+    /// As received.
+    pub variables: Option<Box<serde_json::value::RawValue>>,
+    pub key_id: KeyId,
+    /// The client waits no longer than this: a server that is later refuses.
+    pub deadline: Timestamp,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Why a server did not take a call it was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    Full,
+    Draining,
+    /// No successful heartbeat for 10 s, or still starting.
+    NotReady,
+    TrunkLimit,
+    /// Another server or another epoch was meant (409).
+    WrongServer,
+    /// The id is fenced: it was refused for good (409).
+    Fenced,
+    /// `deadline` has passed.
+    TooLate,
+    /// Bot or trunk could not be read at that version.
+    Unreadable,
+}
+
+/// A server's answer to `POST /calls`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "reason", rename_all = "snake_case")]
+pub enum DialAnswer {
+    Accepted,
+    Refused(Refusal),
+}
+
+/// Body of `GET /health` on a server's private port.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alive {
+    pub server_id: ServerId,
+    pub epoch: Epoch,
+    pub calls: u32,
+    pub draining: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(id: &str, free: u32, age: i64, draining: bool) -> ServerRow {
+        ServerRow {
+            server_id: ServerId::parse(id).unwrap(),
+            epoch: Epoch(1),
+            address: "127.0.0.1:1".into(),
+            ws_url: String::new(),
+            group: (id == "g").then(|| "pool".into()),
+            calls: 100 - free,
+            max: 100,
+            free,
+            trunk_calls: BTreeMap::new(),
+            draining,
+            version: "0".into(),
+            heartbeat_at: Timestamp::from_second(1000 - age).unwrap(),
+        }
+    }
+
+    #[test]
+    fn only_fresh_open_servers_with_room_rank_and_emptier_ones_first() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let check = |servers: &[ServerRow], group: Option<&str>, expect: &[&str]| {
+            let ranked = rank(servers, now, group, |_| 0);
+            let ids: Vec<&str> = ranked.iter().map(|s| s.server_id.as_str()).collect();
+            assert_eq!(ids, expect);
+        };
+        let all = [server("a", 10, 0, false), server("b", 90, 0, false), server("c", 90, 11, false), server("d", 90, 0, true), server("e", 0, 0, false), server("g", 50, 0, false)];
+        check(&all, None, &["b", "g", "a"]);
+        check(&all, Some("pool"), &["g"]);
+        check(&all, Some("none"), &[]);
+        check(&[server("x", 1, -5, false)], None, &["x"]);
+        assert_eq!(capacity(&all, now), Capacity { calls: 10 + 10 + 90 + 100 + 50, max: 500, available: 10 + 90 + 50 });
+    }
+}

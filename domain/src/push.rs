@@ -1,0 +1,76 @@
+//! The key mapper: what a CRM receives, from any JSON whose string leaves are templates.
+//! It must never render a key, a URL or a token.
+
+use serde_json::Value;
+
+use crate::field_error::FieldError;
+use crate::template::{Context, Template};
+
+/// Most keys of a key mapper, at all depths together.
+pub const MAX_KEYS: usize = 500;
+/// Most characters of a push token.
+pub const MAX_TOKEN: usize = 4096;
+
+/// A rendered body: the exact bytes to store and send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedBody {
+    pub bytes: Vec<u8>,
+    /// `namespace.field` of tokens without a value, once each.
+    pub missing: Vec<String>,
+}
+
+/// Judges a key mapper. Duplicate keys and depth are `strict_json`'s to refuse, on the text it came in.
+pub fn validate(key_mapper: &Value) -> Vec<FieldError> {
+    let keys = count_keys(key_mapper);
+    if keys <= MAX_KEYS {
+        return Vec::new();
+    }
+    vec![FieldError::body("push.key_mapper", "too_many_keys", format!("a key mapper has at most {MAX_KEYS} keys; this one has {keys}"))]
+}
+
+/// Renders every string leaf; all else, and the order of keys, stays as it is.
+pub fn render(key_mapper: &Value, context: &Context) -> RenderedBody {
+    let mut missing = Vec::new();
+    let body = rendered(key_mapper, context, &mut missing);
+    RenderedBody { bytes: body.to_string().into_bytes(), missing }
+}
+
+/// Names of tokens in unknown namespaces, for the admin's warnings.
+pub fn unknown_namespaces(key_mapper: &Value) -> Vec<String> {
+    match key_mapper {
+        Value::String(text) => Template::parse(text).unknown_namespaces(),
+        Value::Array(items) => items.iter().flat_map(unknown_namespaces).collect(),
+        Value::Object(members) => members.values().flat_map(unknown_namespaces).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
+/// Whether a token can stand in an `Authorization` header: visible ASCII and single spaces inside, no template.
+pub fn is_sendable_token(token: &str) -> bool {
+    let visible = token.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    (1..=MAX_TOKEN).contains(&token.len()) && visible && token.trim() == token && Template::parse(token).is_literal()
+}
+
+fn count_keys(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => members.len() + members.values().map(count_keys).sum::<usize>(),
+        Value::Array(items) => items.iter().map(count_keys).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+fn rendered(value: &Value, context: &Context, missing: &mut Vec<String>) -> Value {
+    match value {
+        Value::String(text) => {
+            let out = Template::parse(text).render(context);
+            missing.extend(out.missing.into_iter().filter(|name| !missing.contains(name)).collect::<Vec<_>>());
+            Value::String(out.text)
+        }
+        Value::Array(items) => items.iter().map(|item| rendered(item, context, missing)).collect(),
+        Value::Object(members) => {
+            let member = |(key, value): (&String, &Value)| (key.clone(), rendered(value, context, missing));
+            Value::Object(members.iter().map(member).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
