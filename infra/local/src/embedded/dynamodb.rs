@@ -18,6 +18,7 @@ use dynoxide::errors::DynoxideError;
 use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// The database; clones share it.
 #[derive(Clone)]
@@ -77,7 +78,10 @@ fn run(database: &Database, operation: &str, body: &[u8]) -> Result<String, Dyno
         "UpdateTable" => call!(update_table),
         "ListTables" => call!(list_tables),
         "DescribeTimeToLive" => call!(describe_time_to_live),
-        "UpdateTimeToLive" => call!(update_time_to_live),
+        "UpdateTimeToLive" => {
+            refuse_same_ttl(database, body)?;
+            call!(update_time_to_live)
+        }
         "TagResource" => call!(tag_resource),
         "UntagResource" => call!(untag_resource),
         "ListTagsOfResource" => call!(list_tags_of_resource),
@@ -94,6 +98,21 @@ fn run(database: &Database, operation: &str, body: &[u8]) -> Result<String, Dyno
         _ => Err(DynoxideError::ValidationException(format!(
             "the embedded DynamoDB has no operation {operation}"
         ))),
+    }
+}
+
+/// AWS refuses to switch TTL to what it is; a schema step must be ready for that here too.
+fn refuse_same_ttl(database: &Database, body: &[u8]) -> Result<(), DynoxideError> {
+    let described = encode(&database.describe_time_to_live(decode(body)?)?)?;
+    let (described, asked): (Value, Value) = (decode(described.as_bytes())?, decode(body)?);
+    let enabled = described["TimeToLiveDescription"]["TimeToLiveStatus"] == "ENABLED";
+    match asked["TimeToLiveSpecification"]["Enabled"].as_bool() {
+        Some(enable) if enable == enabled => {
+            let state = if enabled { "enabled" } else { "disabled" };
+            let message = format!("TimeToLive is already {state}");
+            Err(DynoxideError::ValidationException(message))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -128,4 +147,63 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
 fn encode(answer: &impl Serialize) -> Result<String, DynoxideError> {
     serde_json::to_string(answer)
         .map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn ask(dynamodb: &DynamoDb, operation: &str, body: Value) -> Value {
+        let body = Bytes::from(body.to_string());
+        let (status, answer) = dynamodb.answer(operation.to_owned(), body).await;
+        assert_eq!(status, StatusCode::OK, "{operation}: {answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn expired_rows_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let dynamodb = DynamoDb::open(&folder.path().join("db")).unwrap();
+        let schema = json!({
+            "TableName": "rows",
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+        });
+        ask(&dynamodb, "CreateTable", schema).await;
+        let ttl = json!({"Enabled": true, "AttributeName": "until"});
+        let ttl = json!({"TableName": "rows", "TimeToLiveSpecification": ttl});
+        ask(&dynamodb, "UpdateTimeToLive", ttl).await;
+        let now = jiff::Timestamp::now().as_second();
+        for (pk, until) in [("past", now - 10), ("future", now + 1_000)] {
+            let item = json!({"pk": {"S": pk}, "until": {"N": until.to_string()}});
+            ask(
+                &dynamodb,
+                "PutItem",
+                json!({"TableName": "rows", "Item": item}),
+            )
+            .await;
+        }
+        dynamodb.sweep_ttl().await;
+        let left = ask(&dynamodb, "Scan", json!({"TableName": "rows"})).await;
+        assert_eq!(left["Count"], 1, "{left}");
+        assert_eq!(left["Items"][0]["pk"]["S"], "future");
+    }
+
+    #[tokio::test]
+    async fn operations_that_are_not_there_say_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let dynamodb = DynamoDb::open(&folder.path().join("db")).unwrap();
+        let check = async |operation: &str, body: &'static str, kind: &str| {
+            let body = Bytes::from_static(body.as_bytes());
+            let (status, answer) = dynamodb.answer(operation.to_owned(), body).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+            assert!(answer.contains(kind), "{answer}");
+        };
+        check("CreateBackup", "{}", "ValidationException").await;
+        check("GetItem", "no JSON", "SerializationException").await;
+        check("GetItem", "{}", "ValidationException").await;
+    }
 }

@@ -6,7 +6,7 @@
 //! Put right here: a missing bucket is `NoSuchBucket` (not created on the fly, not `NoSuchKey`); a
 //! bucket made twice is `BucketAlreadyOwnedByYou`; a common prefix is not an object; an unknown
 //! upload is `NoSuchUpload`; a bad list of parts is refused before anything is consumed; what is
-//! deleted takes its hidden files along; and the checksum headers of answers are left out, because
+//! deleted takes its hidden files along; players are told that ranges work; and the checksum headers of answers are left out, because
 //! after an overwrite that a kill interrupted, or by a multipart upload, they are an older object's,
 //! and the SDK would refuse the body.
 //!
@@ -123,6 +123,7 @@ objects! {
         self.existing(&request.input.bucket, &request.input.key)?;
         let mut response = self.files.get_object(request).await?;
         let output = &mut response.output;
+        output.accept_ranges = Some("bytes".to_owned());
         output.checksum_crc32 = None;
         output.checksum_crc32c = None;
         output.checksum_crc64nvme = None;
@@ -138,6 +139,7 @@ objects! {
         self.existing(&request.input.bucket, &request.input.key)?;
         let mut response = self.files.head_object(request).await?;
         let output = &mut response.output;
+        output.accept_ranges = Some("bytes".to_owned());
         output.checksum_crc32 = None;
         output.checksum_crc32c = None;
         output.checksum_crc64nvme = None;
