@@ -7,7 +7,7 @@
 //! What is not: **queues and their messages live in memory.** A restart drops them; whoever starts
 //! the platform creates the queues again, and the sweep brings back the work from the tables.
 //!
-//! Requests are told apart by the service in the scope of their signature (see [`sigv4`]); every
+//! Requests are told apart by the service in the scope of their signature (see `sigv4`); every
 //! signature is checked, also on loopback, so that a web page or another user of the machine can
 //! not reach the data. What differs from AWS is listed at the head of each service's module.
 
