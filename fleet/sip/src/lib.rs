@@ -7,11 +7,16 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod dialog;
 pub mod digest;
 mod endpoint;
 mod event;
 pub mod message;
+mod reply;
 pub mod sdp;
+mod timers;
+mod tokens;
+mod transaction;
 mod transport;
 
 pub use config::{Credentials, EndpointConfig, InviteRequest, Limits};

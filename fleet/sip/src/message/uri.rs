@@ -140,7 +140,9 @@ impl<'a> HostPort<'a> {
     pub fn parse(text: &'a str) -> Result<Self, ParseError> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']').ok_or(ParseError::Host)?;
-            host.parse::<std::net::Ipv6Addr>()
+            // RFC 5118 §4.10: a grammar bug of RFC 3261 allowed three colons, and it must be tolerated.
+            host.replacen(":::", "::", 1)
+                .parse::<std::net::Ipv6Addr>()
                 .map_err(|_| ParseError::Host)?;
             let port = match rest.trim_matches([' ', '\t']) {
                 "" => None,
@@ -172,7 +174,7 @@ impl<'a> HostPort<'a> {
 
     /// The host as an address, if it is one.
     pub fn ip(&self) -> Option<IpAddr> {
-        self.host.parse().ok()
+        self.host.replacen(":::", "::", 1).parse().ok()
     }
 }
 
