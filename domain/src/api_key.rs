@@ -33,7 +33,11 @@ impl TryFrom<String> for KeyHash {
     type Error = KeyError;
     fn try_from(text: String) -> Result<Self, KeyError> {
         let hex = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if hex { Ok(Self(text)) } else { Err(KeyError::NotHash) }
+        if hex {
+            Ok(Self(text))
+        } else {
+            Err(KeyError::NotHash)
+        }
     }
 }
 
@@ -74,7 +78,9 @@ impl ApiKey {
     }
 
     pub fn hash(&self) -> KeyHash {
-        KeyHash(hex::encode(Sha256::digest(self.0.expose_secret().as_bytes())))
+        KeyHash(hex::encode(Sha256::digest(
+            self.0.expose_secret().as_bytes(),
+        )))
     }
 
     /// The first characters, for lists: never more than half of the key.
@@ -106,7 +112,11 @@ pub fn mint(entropy: &dyn Entropy) -> MintedKey {
         text.extend(unbiased.map(|&byte| char::from(BASE62[usize::from(byte % 62)])));
     }
     let key = ApiKey(SecretString::from(text));
-    MintedKey { hash: key.hash(), prefix: key.prefix(), secret: key.0 }
+    MintedKey {
+        hash: key.hash(),
+        prefix: key.prefix(),
+        secret: key.0,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -191,7 +201,11 @@ impl ApiKeyRow {
 
     /// What handlers behind authentication get to see; `None` when the key is revoked or expired.
     pub fn caller(&self, now: Timestamp) -> Option<Caller> {
-        self.usable(now).then(|| Caller { key_id: self.key_id.clone(), role: self.role, bots: self.bots.clone() })
+        self.usable(now).then(|| Caller {
+            key_id: self.key_id.clone(),
+            role: self.role,
+            bots: self.bots.clone(),
+        })
     }
 }
 
@@ -210,5 +224,124 @@ impl Caller {
 
     pub fn is_admin(&self) -> bool {
         self.role == Role::Admin
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Counts up: every byte value comes, the biased ones too.
+    struct Counting(std::sync::atomic::AtomicU8);
+
+    impl Entropy for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            for byte in bytes {
+                *byte = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_minted_key_is_a_key_without_bias() {
+        let entropy = Counting(240.into());
+        let minted = mint(&entropy);
+        let text = minted.secret.expose_secret();
+        assert_eq!(text, "rf_stuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUV");
+        assert_eq!(minted.prefix, "rf_stuv");
+        assert_eq!(ApiKey::parse(text).unwrap().hash(), minted.hash);
+        assert!(!format!("{minted:?}").contains("stuvw"));
+    }
+
+    #[test]
+    fn keys_are_visible_ascii_of_8_to_256() {
+        let check = |text: &str, expect: Option<KeyError>| {
+            assert_eq!(ApiKey::parse(text).err(), expect, "{text:?}")
+        };
+        check("12345678", None);
+        check(&"k".repeat(256), None);
+        check("", Some(KeyError::Length));
+        check("1234567", Some(KeyError::Length));
+        check(&"k".repeat(257), Some(KeyError::Length));
+        check("with space", Some(KeyError::Character));
+        check("tab\tinside", Some(KeyError::Character));
+        check("schlüssel", Some(KeyError::Character));
+        check("{\"$gt\":\"\"}", None);
+    }
+
+    #[test]
+    fn hashes_are_sha256_in_hex() {
+        let hash = ApiKey::parse("12345678").unwrap().hash();
+        assert_eq!(
+            hash.as_str(),
+            "ef797c8118f02dfb649607dd5d3f8c7623048c9c063d532cc95c5ed7a898a64f"
+        );
+        assert_eq!(KeyHash::try_from(hash.to_string()), Ok(hash.clone()));
+        assert_eq!(
+            KeyHash::try_from(hash.to_string().to_uppercase()),
+            Err(KeyError::NotHash)
+        );
+        assert_eq!(ApiKey::parse("12345678").unwrap().prefix(), "1234");
+    }
+
+    #[test]
+    fn scopes_on_the_wire() {
+        let check = |wire: serde_json::Value, bot: &str, expect: bool| {
+            let scope: BotScope = serde_json::from_value(wire.clone()).unwrap();
+            assert_eq!(
+                scope.covers(&BotId::parse(bot).unwrap()),
+                expect,
+                "{wire} {bot}"
+            );
+            let again: BotScope =
+                serde_json::from_value(serde_json::to_value(&scope).unwrap()).unwrap();
+            assert_eq!(again, scope);
+        };
+        check(json!(["*"]), "any", true);
+        check(json!("*"), "any", true);
+        check(json!(["a", "b"]), "b", true);
+        check(json!(["a", "b"]), "B", false);
+        check(json!([]), "a", false);
+        assert!(serde_json::from_value::<BotScope>(json!(["not an id"])).is_err());
+        assert!(serde_json::from_value::<BotScope>(json!(5)).is_err());
+    }
+
+    #[test]
+    fn keys_end_by_revocation_and_by_time() {
+        let now: Timestamp = "2026-05-01T00:00:00Z".parse().unwrap();
+        let row = |active: bool, expires: Option<&str>| ApiKeyRow {
+            key_hash: ApiKey::parse("12345678").unwrap().hash(),
+            key_id: KeyId::parse("k1").unwrap(),
+            prefix: "1234".into(),
+            name: "test".into(),
+            role: Role::Client,
+            bots: BotScope::Only(vec![BotId::parse("a").unwrap()]),
+            active,
+            expires_at: expires.map(|text| text.parse().unwrap()),
+            created_at: now,
+            last_used_at: None,
+        };
+        let check = |row: ApiKeyRow, usable: bool| {
+            assert_eq!(
+                (row.usable(now), row.caller(now).is_some()),
+                (usable, usable),
+                "{row:?}"
+            );
+            let again: ApiKeyRow =
+                serde_json::from_value(serde_json::to_value(&row).unwrap()).unwrap();
+            assert_eq!(again, row);
+        };
+        check(row(true, None), true);
+        check(row(false, None), false);
+        check(row(true, Some("2026-05-01T00:00:00.001Z")), true);
+        check(row(true, Some("2026-05-01T00:00:00Z")), false);
+        let caller = row(true, None).caller(now).unwrap();
+        assert!(
+            caller.may_use(&BotId::parse("a").unwrap())
+                && !caller.may_use(&BotId::parse("b").unwrap())
+                && !caller.is_admin()
+        );
     }
 }

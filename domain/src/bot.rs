@@ -115,7 +115,11 @@ pub struct Interruption {
 
 impl Default for Interruption {
     fn default() -> Self {
-        Self { enabled: true, min_words: 3, min_speech_ms: 500 }
+        Self {
+            enabled: true,
+            min_words: 3,
+            min_speech_ms: 500,
+        }
     }
 }
 
@@ -152,7 +156,11 @@ pub struct Voicemail {
 
 impl Default for Voicemail {
     fn default() -> Self {
-        Self { detect: true, action: VoicemailAction::Hangup, message: String::new() }
+        Self {
+            detect: true,
+            action: VoicemailAction::Hangup,
+            message: String::new(),
+        }
     }
 }
 
@@ -257,7 +265,10 @@ pub struct Recording {
 
 impl Default for Recording {
     fn default() -> Self {
-        Self { enabled: true, channels: 2 }
+        Self {
+            enabled: true,
+            channels: 2,
+        }
     }
 }
 

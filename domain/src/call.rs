@@ -174,10 +174,16 @@ pub struct FenceRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
     Dialing,
-    Ringing { at: Timestamp },
-    Answered { at: Timestamp },
+    Ringing {
+        at: Timestamp,
+    },
+    Answered {
+        at: Timestamp,
+    },
     /// Checkpoint number `count` (1-based) of the recording is stored.
-    Checkpoint { count: u32 },
+    Checkpoint {
+        count: u32,
+    },
 }
 
 /// What the end of a call writes, once.
@@ -198,7 +204,9 @@ pub struct Terminal {
 pub enum Finisher {
     Owner(Owner),
     /// `reap`, for a server found dead; valid for this owner only.
-    Reaper { dead: Owner },
+    Reaper {
+        dead: Owner,
+    },
 }
 
 impl Finisher {

@@ -32,7 +32,10 @@ pub struct ServerRow {
 
 impl ServerRow {
     pub fn owner(&self) -> Owner {
-        Owner { server_id: self.server_id.clone(), epoch: self.epoch }
+        Owner {
+            server_id: self.server_id.clone(),
+            epoch: self.epoch,
+        }
     }
 
     /// Seconds since the heartbeat; 0 for one from the future (clock skew).
@@ -48,7 +51,12 @@ pub const STALE_FOR_REAP_SECONDS: f64 = 30.0;
 
 /// Servers that may take a call now, best first: fresh, not draining, in `group` where one is asked for, with a
 /// free slot; more free slots first. `dice` (one a server, any values) breaks ties so that a crowd of callers spreads.
-pub fn rank(servers: &[ServerRow], now: Timestamp, group: Option<&str>, dice: impl Fn(&ServerId) -> u32) -> Vec<ServerRow> {
+pub fn rank(
+    servers: &[ServerRow],
+    now: Timestamp,
+    group: Option<&str>,
+    dice: impl Fn(&ServerId) -> u32,
+) -> Vec<ServerRow> {
     let mut fit: Vec<&ServerRow> = servers
         .iter()
         .filter(|s| !s.draining && s.free > 0 && s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS)
@@ -57,7 +65,10 @@ pub fn rank(servers: &[ServerRow], now: Timestamp, group: Option<&str>, dice: im
     // Ordering by free slots alone would send every concurrent dialout to one server: quarter steps are coarse enough.
     let bucket = |s: &ServerRow| u64::from(s.free) * 4 / u64::from(s.max.max(1));
     fit.sort_by(|a, b| {
-        bucket(b).cmp(&bucket(a)).then_with(|| dice(&a.server_id).cmp(&dice(&b.server_id))).then_with(|| a.server_id.cmp(&b.server_id))
+        bucket(b)
+            .cmp(&bucket(a))
+            .then_with(|| dice(&a.server_id).cmp(&dice(&b.server_id)))
+            .then_with(|| a.server_id.cmp(&b.server_id))
     });
     fit.into_iter().cloned().collect()
 }
@@ -72,11 +83,14 @@ pub struct Capacity {
 
 /// Sums the fresh servers; a draining one counts its calls but offers nothing.
 pub fn capacity(servers: &[ServerRow], now: Timestamp) -> Capacity {
-    servers.iter().filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS).fold(Capacity::default(), |sum, s| Capacity {
-        calls: sum.calls + s.calls,
-        max: sum.max + s.max,
-        available: sum.available + if s.draining { 0 } else { s.free },
-    })
+    servers
+        .iter()
+        .filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS)
+        .fold(Capacity::default(), |sum, s| Capacity {
+            calls: sum.calls + s.calls,
+            max: sum.max + s.max,
+            available: sum.available + if s.draining { 0 } else { s.free },
+        })
 }
 
 /// Body of `POST /calls` on a server's private port.
@@ -166,11 +180,25 @@ mod tests {
             let ids: Vec<&str> = ranked.iter().map(|s| s.server_id.as_str()).collect();
             assert_eq!(ids, expect);
         };
-        let all = [server("a", 10, 0, false), server("b", 90, 0, false), server("c", 90, 11, false), server("d", 90, 0, true), server("e", 0, 0, false), server("g", 50, 0, false)];
+        let all = [
+            server("a", 10, 0, false),
+            server("b", 90, 0, false),
+            server("c", 90, 11, false),
+            server("d", 90, 0, true),
+            server("e", 0, 0, false),
+            server("g", 50, 0, false),
+        ];
         check(&all, None, &["b", "g", "a"]);
         check(&all, Some("pool"), &["g"]);
         check(&all, Some("none"), &[]);
         check(&[server("x", 1, -5, false)], None, &["x"]);
-        assert_eq!(capacity(&all, now), Capacity { calls: 10 + 10 + 90 + 100 + 50, max: 500, available: 10 + 90 + 50 });
+        assert_eq!(
+            capacity(&all, now),
+            Capacity {
+                calls: 10 + 10 + 90 + 100 + 50,
+                max: 500,
+                available: 10 + 90 + 50
+            }
+        );
     }
 }

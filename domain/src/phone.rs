@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use phonenumber::Type;
 use phonenumber::metadata::DATABASE;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -11,8 +12,8 @@ use crate::trunk::NumberFormat;
 
 /// Longest text that is looked at.
 pub const MAX_TYPED: usize = 40;
-/// A number typed without country code that has fewer digits than this is a short or emergency code.
-const MIN_NATIONAL_TYPED: usize = 7;
+/// No full number has fewer digits, country code included (Niue's and Ascension's have 7): such are short codes.
+const MIN_DIGITS: usize = 7;
 
 /// Why a text is no number to be called.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -58,8 +59,14 @@ impl E164 {
     /// [`PhoneError::Unreadable`] for anything else.
     pub fn parse(text: &str) -> Result<Self, PhoneError> {
         let digits = text.strip_prefix('+').ok_or(PhoneError::Unreadable)?;
-        let fits = (2..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
-        if fits { Ok(Self(text.to_owned())) } else { Err(PhoneError::Unreadable) }
+        let fits = (2..=15).contains(&digits.len())
+            && !digits.starts_with('0')
+            && digits.bytes().all(|b| b.is_ascii_digit());
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(PhoneError::Unreadable)
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -72,7 +79,9 @@ impl E164 {
     }
 
     fn value(&self) -> u64 {
-        self.digits().bytes().fold(0, |sum, b| sum * 10 + u64::from(b - b'0'))
+        self.digits()
+            .bytes()
+            .fold(0, |sum, b| sum * 10 + u64::from(b - b'0'))
     }
 }
 
@@ -118,11 +127,13 @@ pub fn parse_dialled(typed: &str, default_country: &str) -> Result<Dialled, Phon
     let typed = typed.trim_matches(' ');
     check_characters(typed)?;
     let country = country_id(default_country)?;
+    if (1..MIN_DIGITS).contains(&typed.bytes().filter(u8::is_ascii_digit).count()) {
+        return Err(PhoneError::ShortCode);
+    }
     let number = phonenumber::parse(Some(country), typed).map_err(|_| PhoneError::Unreadable)?;
     let national = number.national().to_string();
-    let digits = typed.bytes().filter(u8::is_ascii_digit).count();
-    let international = matches!(number.code().source(), phonenumber::country::Source::Plus | phonenumber::country::Source::Idd);
-    if national.len() <= 3 || (!international && digits < MIN_NATIONAL_TYPED) {
+    // An emergency code behind a country code.
+    if national.len() <= 3 {
         return Err(PhoneError::ShortCode);
     }
     let code = number.country().code();
@@ -141,18 +152,22 @@ fn check_characters(typed: &str) -> Result<(), PhoneError> {
     if typed.len() > MAX_TYPED {
         return Err(PhoneError::TooLong);
     }
-    let allowed = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'(' | b')' | b'.' | b'-');
+    let allowed =
+        |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'(' | b')' | b'.' | b'-');
     if !typed.bytes().all(allowed) {
         return Err(PhoneError::Character);
     }
     match typed.rfind('+') {
-        Some(at) if typed[..at].contains(|c: char| c != '(' && c != ' ') => Err(PhoneError::Character),
+        Some(at) if typed[..at].contains(|c: char| c != '(' && c != ' ') => {
+            Err(PhoneError::Character)
+        }
         _ => Ok(()),
     }
 }
 
 fn country_id(code: &str) -> Result<phonenumber::country::Id, PhoneError> {
-    code.parse().map_err(|_| PhoneError::UnknownCountry(code.to_owned()))
+    code.parse()
+        .map_err(|_| PhoneError::UnknownCountry(code.to_owned()))
 }
 
 /// Whether `code` is a country of ISO 3166-1 (alpha-2, upper case) with phone numbers of its own.
@@ -160,10 +175,32 @@ pub fn is_country(code: &str) -> bool {
     country_id(code).is_ok()
 }
 
+/// Kinds of numbers that can be called from anywhere.
+const KINDS: [Type; 10] = [
+    Type::FixedLine,
+    Type::Mobile,
+    Type::TollFree,
+    Type::PremiumRate,
+    Type::SharedCost,
+    Type::PersonalNumber,
+    Type::Voip,
+    Type::Pager,
+    Type::Uan,
+    Type::Voicemail,
+];
+
 /// Whether any region of a country calling code has numbers of `length` digits (without the code).
+/// By length only: number ranges open faster than any database learns of them.
 fn is_possible(code: u16, length: usize) -> bool {
     let regions = DATABASE.by_code(&code).unwrap_or_default();
-    regions.iter().any(|region| region.descriptors().general().possible_length().iter().any(|&possible| usize::from(possible) == length))
+    let lengths = regions.iter().flat_map(|region| {
+        KINDS
+            .iter()
+            .filter_map(|&kind| region.descriptors().get(kind))
+    });
+    lengths
+        .flat_map(|kind| kind.possible_length())
+        .any(|&possible| usize::from(possible) == length)
 }
 
 /// Writes a number towards a carrier. What is not E.164 (a raw default number) is written as it is.
@@ -181,7 +218,10 @@ pub fn write(number: &str, format: NumberFormat) -> String {
 
 /// The national significant number; the whole digits where the country code is not known.
 fn national(number: &E164) -> String {
-    phonenumber::parse(None, number.as_str()).map_or_else(|_| number.digits().to_owned(), |parsed| parsed.national().to_string())
+    phonenumber::parse(None, number.as_str()).map_or_else(
+        |_| number.digits().to_owned(),
+        |parsed| parsed.national().to_string(),
+    )
 }
 
 /// One entry of a trunk's `numbers`.
@@ -189,7 +229,10 @@ fn national(number: &E164) -> String {
 pub enum NumberRule {
     Did(E164),
     /// Both ends belong to it and have the same number of digits.
-    Range { first: E164, last: E164 },
+    Range {
+        first: E164,
+        last: E164,
+    },
     /// `+` and leading digits.
     Prefix(String),
 }
@@ -197,9 +240,13 @@ pub enum NumberRule {
 /// Why a text is no number rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NumberRuleError {
-    #[error("a number rule is an E.164 number, a range (+911234000000-+911234999999) or a prefix (+911234*)")]
+    #[error(
+        "a number rule is an E.164 number, a range (+911234000000-+911234999999) or a prefix (+911234*)"
+    )]
     Shape,
-    #[error("both ends of a range have the same number of digits, and the first is not above the last")]
+    #[error(
+        "both ends of a range have the same number of digits, and the first is not above the last"
+    )]
     Range,
 }
 
@@ -212,8 +259,14 @@ impl NumberRule {
         let number = |text: &str| E164::parse(text.trim()).map_err(|_| NumberRuleError::Shape);
         if let Some(prefix) = text.strip_suffix('*') {
             let digits = prefix.strip_prefix('+').unwrap_or_default();
-            let fits = (1..=14).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
-            return if fits { Ok(Self::Prefix(prefix.to_owned())) } else { Err(NumberRuleError::Shape) };
+            let fits = (1..=14).contains(&digits.len())
+                && !digits.starts_with('0')
+                && digits.bytes().all(|b| b.is_ascii_digit());
+            return if fits {
+                Ok(Self::Prefix(prefix.to_owned()))
+            } else {
+                Err(NumberRuleError::Shape)
+            };
         }
         let Some((first, last)) = text.split_once('-') else {
             return number(text).map(Self::Did);
@@ -228,8 +281,14 @@ impl NumberRule {
     pub fn matches(&self, number: &E164) -> bool {
         match self {
             Self::Did(did) => did == number,
-            Self::Range { first, last } => first.0.len() == number.0.len() && (first.value()..=last.value()).contains(&number.value()),
+            Self::Range { first, last } => {
+                first.0.len() == number.0.len()
+                    && (first.value()..=last.value()).contains(&number.value())
+            }
             Self::Prefix(prefix) => number.0.starts_with(prefix),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

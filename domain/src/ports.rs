@@ -62,7 +62,12 @@ pub trait ApiKeys: Send + Sync {
     /// Stores a new key; `false` when its hash exists already.
     async fn create(&self, row: &ApiKeyRow) -> Result<bool, StoreError>;
     /// Notes a use, at most hourly: nothing happens when the stored time is younger than `not_since`.
-    async fn touch(&self, hash: &KeyHash, at: Timestamp, not_since: Timestamp) -> Result<(), StoreError>;
+    async fn touch(
+        &self,
+        hash: &KeyHash,
+        at: Timestamp,
+        not_since: Timestamp,
+    ) -> Result<(), StoreError>;
     async fn list(&self) -> Result<Vec<ApiKeyRow>, StoreError>;
 }
 
@@ -73,7 +78,10 @@ pub enum Put {
     /// The stored version is not the expected one (or, for a creation, one exists).
     Conflict,
     /// A number already belongs to this other bot.
-    NumberTaken { number: String, by: BotId },
+    NumberTaken {
+        number: String,
+        by: BotId,
+    },
 }
 
 #[async_trait]
@@ -131,18 +139,45 @@ pub trait Calls: Send + Sync {
     async fn fence(&self, fence: &FenceRow) -> Result<Claim, StoreError>;
     /// Strongly consistent.
     async fn get(&self, id: CallId) -> Result<Option<CallEntry>, StoreError>;
-    async fn advance(&self, id: CallId, owner: &Owner, step: &Advance) -> Result<Owned, StoreError>;
+    async fn advance(&self, id: CallId, owner: &Owner, step: &Advance)
+    -> Result<Owned, StoreError>;
     /// The terminal write: once, by its owner or by `reap`; sets `next_step` = announce, due at `due_at`,
     /// `analysis_status` = pending, and takes the row off the `open_on` index.
-    async fn finish(&self, id: CallId, by: &Finisher, terminal: &Terminal, due_at: Timestamp) -> Result<Owned, StoreError>;
+    async fn finish(
+        &self,
+        id: CallId,
+        by: &Finisher,
+        terminal: &Terminal,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError>;
     /// Settles a recording of an ended call: from pending to `status` only.
-    async fn settle_recording(&self, id: CallId, status: RecordingStatus) -> Result<Owned, StoreError>;
+    async fn settle_recording(
+        &self,
+        id: CallId,
+        status: RecordingStatus,
+    ) -> Result<Owned, StoreError>;
     /// Moves an ended call from one of `from` to `to` (`None` = all is done), due at `due_at`; resets `step_tries`.
-    async fn take_step(&self, id: CallId, from: &[NextStep], to: Option<NextStep>, due_at: Timestamp) -> Result<Owned, StoreError>;
+    async fn take_step(
+        &self,
+        id: CallId,
+        from: &[NextStep],
+        to: Option<NextStep>,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError>;
     /// Puts the current step off to `due_at` and counts a try; answers the tries so far, or `None` if it is not at `step`.
-    async fn defer_step(&self, id: CallId, step: NextStep, due_at: Timestamp) -> Result<Option<u32>, StoreError>;
+    async fn defer_step(
+        &self,
+        id: CallId,
+        step: NextStep,
+        due_at: Timestamp,
+    ) -> Result<Option<u32>, StoreError>;
     /// Notes the analysis; `disposition` is kept for queries.
-    async fn note_analysis(&self, id: CallId, status: crate::call::AnalysisStatus, disposition: Option<&str>) -> Result<(), StoreError>;
+    async fn note_analysis(
+        &self,
+        id: CallId,
+        status: crate::call::AnalysisStatus,
+        disposition: Option<&str>,
+    ) -> Result<(), StoreError>;
     /// Adds warnings, up to the ceiling.
     async fn warn(&self, id: CallId, warnings: &[String]) -> Result<(), StoreError>;
     /// Live calls of a server, any epoch.
@@ -150,7 +185,12 @@ pub trait Calls: Send + Sync {
     /// Every server id that has live calls (the `open_on` index read whole; reap only).
     async fn owners_of_open(&self) -> Result<Vec<Owner>, StoreError>;
     /// Ended calls whose step is due.
-    async fn due(&self, step: NextStep, now: Timestamp, limit: u32) -> Result<Vec<CallId>, StoreError>;
+    async fn due(
+        &self,
+        step: NextStep,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<CallId>, StoreError>;
 }
 
 #[async_trait]
@@ -159,11 +199,24 @@ pub trait Deliveries: Send + Sync {
     async fn create(&self, row: &DeliveryRow) -> Result<bool, StoreError>;
     async fn get(&self, call: CallId, channel: Channel) -> Result<Option<DeliveryRow>, StoreError>;
     /// Begins a try: if the row is pending, due by `now` and has `tries` tries, counts one and holds it until `lease_until`.
-    async fn begin_try(&self, call: CallId, channel: Channel, tries: u32, now: Timestamp, lease_until: Timestamp) -> Result<Owned, StoreError>;
+    async fn begin_try(
+        &self,
+        call: CallId,
+        channel: Channel,
+        tries: u32,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Owned, StoreError>;
     /// Ends try number `attempt.n`: stores the attempt and the row's new `state` and `due_at`, if that try is still the running one.
-    async fn end_try(&self, attempt: &AttemptRow, state: crate::delivery::DeliveryState, due_at: Timestamp) -> Result<Owned, StoreError>;
+    async fn end_try(
+        &self,
+        attempt: &AttemptRow,
+        state: crate::delivery::DeliveryState,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError>;
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(CallId, Channel)>, StoreError>;
-    async fn attempts(&self, call: CallId, channel: Channel) -> Result<Vec<AttemptRow>, StoreError>;
+    async fn attempts(&self, call: CallId, channel: Channel)
+    -> Result<Vec<AttemptRow>, StoreError>;
 }
 
 #[async_trait]
@@ -185,7 +238,12 @@ pub trait Servers: Send + Sync {
 pub trait Objects: Send + Sync {
     async fn put(&self, key: &str, content_type: &str, body: Bytes) -> Result<(), StoreError>;
     /// Streams a file up (multipart when large).
-    async fn put_file(&self, key: &str, content_type: &str, path: &std::path::Path) -> Result<(), StoreError>;
+    async fn put_file(
+        &self,
+        key: &str,
+        content_type: &str,
+        path: &std::path::Path,
+    ) -> Result<(), StoreError>;
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
     async fn exists(&self, key: &str) -> Result<bool, StoreError>;
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
@@ -211,7 +269,13 @@ pub struct Job {
 #[async_trait]
 pub trait Queues: Send + Sync {
     /// `group`: the bot, so that one bot's backlog delays no other (SQS fair queue). `delay` ≤ 15 min.
-    async fn send(&self, queue: QueueName, group: &BotId, job: &Job, delay: Duration) -> Result<(), StoreError>;
+    async fn send(
+        &self,
+        queue: QueueName,
+        group: &BotId,
+        job: &Job,
+        delay: Duration,
+    ) -> Result<(), StoreError>;
 }
 
 /// A request through the guarded client.
@@ -287,9 +351,19 @@ pub enum FleetError {
 /// The private port of fleet servers, signed with the fleet's secret.
 #[async_trait]
 pub trait Fleet: Send + Sync {
-    async fn dial(&self, server: &ServerRow, command: &DialCommand, timeout: Duration) -> Result<DialAnswer, FleetError>;
+    async fn dial(
+        &self,
+        server: &ServerRow,
+        command: &DialCommand,
+        timeout: Duration,
+    ) -> Result<DialAnswer, FleetError>;
     /// Ends a call; `false` when the server does not have it.
-    async fn hang_up(&self, server: &ServerRow, call: CallId, timeout: Duration) -> Result<bool, FleetError>;
+    async fn hang_up(
+        &self,
+        server: &ServerRow,
+        call: CallId,
+        timeout: Duration,
+    ) -> Result<bool, FleetError>;
     async fn alive(&self, server: &ServerRow, timeout: Duration) -> Result<Alive, FleetError>;
 }
 
@@ -307,7 +381,9 @@ pub trait Seal: Send + Sync {
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SealError {
-    #[error("a sealed secret of {0} does not open: it was sealed with another key, or for another entity")]
+    #[error(
+        "a sealed secret of {0} does not open: it was sealed with another key, or for another entity"
+    )]
     Unopenable(String),
 }
 

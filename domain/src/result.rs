@@ -103,7 +103,13 @@ pub struct CallResult {
 impl CallResult {
     /// Builds the result of an ended call; `None` while the row has no end.
     /// `variables` are the dialout's, stringified; `recording_url` is `""` where there is no recording.
-    pub fn of(row: &CallRow, record: &Record, analysis: Map<String, Value>, variables: Map<String, Value>, recording_url: String) -> Option<Self> {
+    pub fn of(
+        row: &CallRow,
+        record: &Record,
+        analysis: Map<String, Value>,
+        variables: Map<String, Value>,
+        recording_url: String,
+    ) -> Option<Self> {
         let end_reason = row.end_reason?;
         Some(Self {
             session_id: row.call_id,
@@ -131,6 +137,8 @@ impl CallResult {
 
     /// Whether the customer ever said something that was understood.
     pub fn customer_spoke(&self) -> bool {
-        self.transcript.iter().any(|entry| entry.speaker == Speaker::Customer)
+        self.transcript
+            .iter()
+            .any(|entry| entry.speaker == Speaker::Customer)
     }
 }

@@ -50,9 +50,15 @@ pub enum Fault {
 /// The first fault, with its place.
 pub fn check(bytes: &[u8]) -> Result<&str, StrictJsonError> {
     if bytes.starts_with(&[0xEF, 0xBB, 0xBF]) {
-        return Err(StrictJsonError { at: 0, fault: Fault::ByteOrderMark });
+        return Err(StrictJsonError {
+            at: 0,
+            fault: Fault::ByteOrderMark,
+        });
     }
-    let text = std::str::from_utf8(bytes).map_err(|e| StrictJsonError { at: e.valid_up_to(), fault: Fault::NotUtf8 })?;
+    let text = std::str::from_utf8(bytes).map_err(|e| StrictJsonError {
+        at: e.valid_up_to(),
+        fault: Fault::NotUtf8,
+    })?;
     let mut scan = Scan { text, at: 0 };
     scan.space();
     scan.value(0)?;
@@ -85,7 +91,11 @@ impl<'a> Scan<'a> {
 
     /// The fault for whatever stands here where something else was needed.
     fn surprise(&self) -> StrictJsonError {
-        self.fault(if self.peek().is_none() { Fault::Truncated } else { Fault::Unexpected })
+        self.fault(if self.peek().is_none() {
+            Fault::Truncated
+        } else {
+            Fault::Unexpected
+        })
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), StrictJsonError> {
@@ -130,7 +140,10 @@ impl<'a> Scan<'a> {
             }
             let key = self.string()?;
             if !keys.insert(key) {
-                return Err(StrictJsonError { at: start, fault: Fault::DuplicateKey });
+                return Err(StrictJsonError {
+                    at: start,
+                    fault: Fault::DuplicateKey,
+                });
             }
             self.space();
             self.expect(b':')?;
@@ -213,14 +226,22 @@ impl<'a> Scan<'a> {
             Some(b'n') => '\n',
             Some(b'r') => '\r',
             Some(b't') => '\t',
-            Some(_) => return Err(StrictJsonError { at: start, fault: Fault::BadEscape }),
+            Some(_) => {
+                return Err(StrictJsonError {
+                    at: start,
+                    fault: Fault::BadEscape,
+                });
+            }
         };
         self.at += 1;
         Ok(plain)
     }
 
     fn unicode_escape(&mut self, start: usize) -> Result<char, StrictJsonError> {
-        let lone = StrictJsonError { at: start, fault: Fault::LoneSurrogate };
+        let lone = StrictJsonError {
+            at: start,
+            fault: Fault::LoneSurrogate,
+        };
         self.at += 1;
         let first = self.hex4(start)?;
         let code = match first {
@@ -244,7 +265,10 @@ impl<'a> Scan<'a> {
         let mut code = 0;
         for _ in 0..4 {
             let byte = self.peek().ok_or_else(|| self.fault(Fault::Truncated))?;
-            let digit = char::from(byte).to_digit(16).ok_or(StrictJsonError { at: start, fault: Fault::BadEscape })?;
+            let digit = char::from(byte).to_digit(16).ok_or(StrictJsonError {
+                at: start,
+                fault: Fault::BadEscape,
+            })?;
             code = code * 16 + digit;
             self.at += 1;
         }
@@ -255,7 +279,10 @@ impl<'a> Scan<'a> {
         let start = self.at;
         let bad = |scan: &Self| match scan.peek() {
             None => scan.fault(Fault::Truncated),
-            Some(_) => StrictJsonError { at: start, fault: Fault::BadNumber },
+            Some(_) => StrictJsonError {
+                at: start,
+                fault: Fault::BadNumber,
+            },
         };
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -266,7 +293,10 @@ impl<'a> Scan<'a> {
             return Err(bad(self));
         }
         if leading_zero && whole > 1 {
-            return Err(StrictJsonError { at: start, fault: Fault::BadNumber });
+            return Err(StrictJsonError {
+                at: start,
+                fault: Fault::BadNumber,
+            });
         }
         if self.peek() == Some(b'.') {
             self.at += 1;
@@ -294,3 +324,6 @@ impl<'a> Scan<'a> {
         self.at - start
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,10 @@ impl Fields {
     }
 
     pub fn get(&self, name: &str) -> Option<&RawValue> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| &**value)
     }
 
     /// Sets a field: in its old place if it exists, else at the end.
@@ -72,13 +75,19 @@ impl Fields {
 
     /// Every value as a text (see [`stringify`]), in order.
     pub fn stringified(&self) -> Map<String, Value> {
-        self.iter().map(|(name, value)| (name.to_owned(), Value::String(stringify(value)))).collect()
+        self.iter()
+            .map(|(name, value)| (name.to_owned(), Value::String(stringify(value))))
+            .collect()
     }
 }
 
 impl PartialEq for Fields {
     fn eq(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len() && self.iter().zip(other.iter()).all(|((a, x), (b, y))| a == b && x.get() == y.get())
+        self.0.len() == other.0.len()
+            && self
+                .iter()
+                .zip(other.iter())
+                .all(|((a, x), (b, y))| a == b && x.get() == y.get())
     }
 }
 
@@ -91,7 +100,11 @@ impl fmt::Debug for Fields {
 impl From<&Map<String, Value>> for Fields {
     fn from(map: &Map<String, Value>) -> Self {
         let raw = |value: &Value| to_raw_value(value).expect("a JSON value is always JSON");
-        Self(map.iter().map(|(name, value)| (name.clone(), raw(value))).collect())
+        Self(
+            map.iter()
+                .map(|(name, value)| (name.clone(), raw(value)))
+                .collect(),
+        )
     }
 }
 
@@ -162,7 +175,10 @@ impl Variables {
         if fields.len() > MAX_KEYS {
             return Err(VariablesError::TooManyKeys(fields.len()));
         }
-        Ok(Some(Self { raw: raw.to_owned(), fields }))
+        Ok(Some(Self {
+            raw: raw.to_owned(),
+            fields,
+        }))
     }
 
     /// The text as it was received.
@@ -223,7 +239,10 @@ fn compact(text: &str) -> String {
                 at = end;
             }
             _ => {
-                let end = bytes[at..].iter().position(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b'"')).map_or(bytes.len(), |n| at + n);
+                let end = bytes[at..]
+                    .iter()
+                    .position(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b'"'))
+                    .map_or(bytes.len(), |n| at + n);
                 out.push_str(&text[at..end]);
                 at = end;
             }
@@ -253,5 +272,83 @@ fn push_string(out: &mut String, quoted: &str) {
     match decoded.and_then(|text| serde_json::to_string(&text)) {
         Ok(usual) => out.push_str(&usual),
         Err(_) => out.push_str(quoted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Option<Variables>, VariablesError> {
+        Variables::parse(serde_json::from_str::<&RawValue>(text).unwrap())
+    }
+
+    #[test]
+    fn values_become_texts_in_their_order() {
+        let variables = parse(r#"{"z": "as is", "i": 1, "f": 1.50, "big": 123456789012345678901234567890, "b": true, "n": null, "o": {"b": [1, 2.0], "a": "\u00e9"}, "e": {}, "l": [ ]}"#).unwrap().unwrap();
+        let text = serde_json::to_string(&variables.stringified()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"z":"as is","i":"1","f":"1.50","big":"123456789012345678901234567890","b":"true","n":"","o":"{\"b\":[1,2.0],\"a\":\"é\"}","e":"{}","l":"[]"}"#
+        );
+    }
+
+    #[test]
+    fn only_objects_of_a_sane_size_are_variables() {
+        assert_eq!(parse("null"), Ok(None));
+        assert_eq!(parse("[]"), Err(VariablesError::NotObject));
+        assert_eq!(parse("\"{}\""), Err(VariablesError::NotObject));
+        assert_eq!(
+            parse(&format!("{{\"k\":\"{}\"}}", "v".repeat(70_000))),
+            Err(VariablesError::TooLong(70_008))
+        );
+    }
+
+    #[test]
+    fn the_text_stays_as_it_was_received() {
+        let text = r#"{ "a" : 1.0,  "b":"\u0041" }"#;
+        assert_eq!(parse(text).unwrap().unwrap().raw().get(), text);
+    }
+
+    #[test]
+    fn compacting_keeps_all_but_white_space() {
+        let check = |text: &str, expect: &str| assert_eq!(compact(text), expect);
+        check(" { \"a b\" : [ 1 ,\n2 ] } ", r#"{"a b":[1,2]}"#);
+        check(
+            r#"["\"  \\", "\/", "\ud83d\ude00"]"#,
+            r#"["\"  \\","/","😀"]"#,
+        );
+    }
+
+    #[test]
+    fn fields_are_ordered_and_layered() {
+        let of = |text: &str| Fields::of_object(text).unwrap();
+        let mut top = of(r#"{"a":1,"b":2}"#).over(&of(r#"{"b":3,"c":4}"#));
+        assert_eq!(
+            serde_json::to_string(&top).unwrap(),
+            r#"{"a":1,"b":2,"c":4}"#
+        );
+        top.set_text("a", "x\"");
+        top.set_text("d", "y");
+        assert_eq!(
+            serde_json::to_string(&top).unwrap(),
+            r#"{"a":"x\"","b":2,"c":4,"d":"y"}"#
+        );
+        assert_eq!(Fields::of_object("[1]"), None);
+    }
+
+    #[test]
+    fn a_record_reads_back_with_its_number_texts() {
+        let text = r#"{"transcript":[],"variables":{"n": 1.0},"crm":{"n":12345678901234567890123},"custom":{},"collected":{},"latency":[]}"#;
+        let record: crate::result::Record = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&record).unwrap(), text);
+        assert_eq!(record, record.clone());
+        assert!(!format!("{record:?}").contains("123456"), "{record:?}");
+    }
+
+    #[test]
+    fn values_stay_out_of_logs() {
+        let variables = parse(r#"{"name":"Rahul"}"#).unwrap().unwrap();
+        assert!(!format!("{variables:?} {:?}", variables.to_crm()).contains("Rahul"));
     }
 }
