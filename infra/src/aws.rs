@@ -1,0 +1,69 @@
+//! The AWS clients, built once from [`AwsConfig`]; their time limits and tries are set here and nowhere else.
+//! It must never hold a credential longer than the SDK needs it, and never ask which environment it is in.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{Credentials, Region};
+use secrecy::ExposeSecret;
+
+use crate::config::AwsConfig;
+
+/// No connection within this: the service is not there.
+const CONNECT: Duration = Duration::from_secs(1);
+/// Tries of one operation, the first included.
+const TRIES: u32 = 2;
+/// One try of a DynamoDB or Secrets Manager request, and both together.
+const QUICK_TRY: Duration = Duration::from_secs(2);
+const QUICK: Duration = Duration::from_secs(5);
+/// A long poll lasts 20 s.
+const POLL_TRY: Duration = Duration::from_secs(30);
+/// One object or one part of it.
+const TRANSFER_TRY: Duration = Duration::from_secs(60);
+
+/// One client a service.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    pub sqs: aws_sdk_sqs::Client,
+    pub s3: aws_sdk_s3::Client,
+    pub secrets: aws_sdk_secretsmanager::Client,
+    /// The region that was settled on.
+    pub region: String,
+}
+
+/// Builds the clients. What `config` leaves open, the SDK takes from its usual places (`AWS_ENDPOINT_URL`,
+/// `AWS_REGION`, the credential chain); without any region it is `us-east-1`.
+pub async fn connect(config: &AwsConfig) -> Clients {
+    let region = config.region.clone().or_else(|| std::env::var("AWS_REGION").ok()).or_else(|| std::env::var("AWS_DEFAULT_REGION").ok());
+    let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.clone()))
+        .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+        .timeout_config(timeouts(QUICK_TRY).operation_timeout(QUICK).build());
+    if let Some(endpoint) = &config.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let (Some(id), Some(secret)) = (&config.access_key_id, &config.secret_access_key) {
+        loader = loader.credentials_provider(Credentials::new(id, secret.expose_secret(), None, None, "ringfleet config"));
+    }
+    let shared = loader.load().await;
+    // Only AWS itself serves buckets as host names.
+    let path_style = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+
+    let sqs = aws_sdk_sqs::config::Builder::from(&shared).timeout_config(timeouts(POLL_TRY).build());
+    let s3 = aws_sdk_s3::config::Builder::from(&shared).timeout_config(timeouts(TRANSFER_TRY).build()).force_path_style(path_style);
+    Clients {
+        dynamodb: aws_sdk_dynamodb::Client::new(&shared),
+        sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+        s3: aws_sdk_s3::Client::from_conf(s3.build()),
+        secrets: aws_sdk_secretsmanager::Client::new(&shared),
+        region,
+    }
+}
+
+fn timeouts(one_try: Duration) -> aws_sdk_dynamodb::config::timeout::TimeoutConfigBuilder {
+    TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(one_try)
+}

@@ -1,0 +1,229 @@
+//! The deployment's secrets: the fleet's signing secrets and the key that seals what entities keep secret. One JSON text,
+//! in a file of mode 0600 (local mode) or in Secrets Manager:
+//! `{"current":{"kid":"…","secret":"…"},"previous":{…}?,"data_key":"base64 of 32 bytes"}`.
+//! It must never take a secret from the environment, and never print one.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::ports::{Entropy, Secrets, StoreError};
+use domain::signing::FleetSecrets;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::errors::{corrupt, refused, store_error};
+
+const WHAT: &str = "the deployment's secrets";
+/// A replaced secret is known everywhere after this; the old one stays valid meanwhile.
+const KEEP: Duration = Duration::from_secs(60);
+
+/// The secrets as they are stored.
+#[derive(Debug, Clone, Deserialize)]
+struct Document {
+    #[serde(flatten)]
+    fleet: FleetSecrets,
+    data_key: SecretString,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    File(PathBuf),
+    SecretsManager { client: aws_sdk_secretsmanager::Client, id: String },
+}
+
+#[derive(Debug)]
+struct Kept {
+    document: Arc<Document>,
+    since: Instant,
+}
+
+/// Reads the secrets and keeps them for a minute; when they can't be read again, what was read last goes on being used.
+#[derive(Debug)]
+pub struct DeploymentSecrets {
+    source: Source,
+    keep: Duration,
+    kept: Mutex<Option<Kept>>,
+}
+
+impl DeploymentSecrets {
+    /// From the file at `path`.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::new(Source::File(path.into()))
+    }
+
+    /// From the secret `id` (name or ARN) in Secrets Manager.
+    pub fn secrets_manager(client: aws_sdk_secretsmanager::Client, id: impl Into<String>) -> Self {
+        Self::new(Source::SecretsManager { client, id: id.into() })
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, keep: KEEP, kept: Mutex::new(None) }
+    }
+
+    async fn document(&self) -> Result<Arc<Document>, StoreError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.since.elapsed() < self.keep) {
+            return Ok(Arc::clone(&kept.document));
+        }
+        match (self.read().await, kept.as_mut()) {
+            (Ok(document), _) => {
+                let document = Arc::new(document);
+                *kept = Some(Kept { document: Arc::clone(&document), since: Instant::now() });
+                Ok(document)
+            }
+            (Err(error), Some(old)) => {
+                tracing::error!(%error, "the secrets cannot be read again: the last ones stay in use");
+                old.since = Instant::now();
+                Ok(Arc::clone(&old.document))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    async fn read(&self) -> Result<Document, StoreError> {
+        let text = match &self.source {
+            Source::File(path) => read_file(path).await?,
+            Source::SecretsManager { client, id } => {
+                let found = client.get_secret_value().secret_id(id).send().await.map_err(|e| store_error(WHAT, e))?;
+                found.secret_string.map(SecretString::from).ok_or_else(|| corrupt(WHAT, "they are no text"))?
+            }
+        };
+        // serde's own message would quote what it found.
+        serde_json::from_str(text.expose_secret()).map_err(|e| corrupt(WHAT, format!("line {} column {}", e.line(), e.column())))
+    }
+
+    /// The key that seals the secrets of entities.
+    ///
+    /// # Errors
+    /// The secrets cannot be read, or hold no 32 bytes.
+    pub(crate) async fn data_key(&self) -> Result<[u8; 32], StoreError> {
+        let document = self.document().await?;
+        let key = STANDARD.decode(document.data_key.expose_secret()).map_err(|_| corrupt(WHAT, "`data_key` is not base64"))?;
+        key.try_into().map_err(|_| corrupt(WHAT, "`data_key` has not 32 bytes"))
+    }
+}
+
+async fn read_file(path: &Path) -> Result<SecretString, StoreError> {
+    let read = tokio::fs::read_to_string(path).await;
+    read.map(SecretString::from).map_err(|e| refused(WHAT, format!("{}: {e}", path.display())))
+}
+
+#[async_trait]
+impl Secrets for DeploymentSecrets {
+    async fn fleet(&self) -> Result<FleetSecrets, StoreError> {
+        Ok(self.document().await?.fleet.clone())
+    }
+}
+
+/// Writes fresh secrets to `path`, readable by its owner only, unless a file is there; `true` if it was written.
+/// The file appears whole or not at all, also when two processes start at once.
+///
+/// # Errors
+/// What the file system said.
+pub fn create_if_absent(path: &Path, entropy: &dyn Entropy) -> io::Result<bool> {
+    if path.exists() {
+        return Ok(false);
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let random = |length: usize| {
+        let mut bytes = vec![0; length];
+        entropy.fill(&mut bytes);
+        STANDARD.encode(bytes)
+    };
+    let text = serde_json::json!({"current": {"kid": "local-1", "secret": random(32)}, "data_key": random(32)}).to_string();
+    let draft = path.with_extension(format!("{:08x}.draft", entropy.dice()));
+    let written = write_new(&draft, &text).and_then(|()| match fs::hard_link(&draft, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    });
+    let tidied = fs::remove_file(&draft);
+    let written = written?;
+    tidied.map(|()| written)
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::clock::OsEntropy;
+
+    #[tokio::test]
+    async fn fresh_secrets_are_private_complete_and_written_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets/fleet.json");
+        assert!(create_if_absent(&path, &OsEntropy).unwrap());
+        let first = fs::read(&path).unwrap();
+        assert!(!create_if_absent(&path, &OsEntropy).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), first, "an existing file stays as it is");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+
+        let secrets = DeploymentSecrets::file(&path);
+        let fleet = secrets.fleet().await.unwrap();
+        assert_eq!(fleet.current.kid, "local-1");
+        assert!(fleet.previous.is_none());
+        assert_ne!(secrets.data_key().await.unwrap(), [0; 32]);
+        assert!(!format!("{secrets:?}").contains(fleet.current.secret.expose_secret()));
+    }
+
+    #[test]
+    fn of_two_starters_one_writes_and_both_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.json");
+        let wrote: Vec<bool> = std::thread::scope(|scope| {
+            let starters: Vec<_> = (0..8).map(|_| scope.spawn(|| create_if_absent(&path, &OsEntropy).unwrap())).collect();
+            starters.into_iter().map(|starter| starter.join().unwrap()).collect()
+        });
+        assert_eq!(wrote.iter().filter(|wrote| **wrote).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn two_live_secrets_are_read_and_mistakes_don_t_quote_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.json");
+        let key = STANDARD.encode([7; 32]);
+        fs::write(&path, format!(r#"{{"current":{{"kid":"b","secret":"s2"}},"previous":{{"kid":"a","secret":"s1"}},"data_key":"{key}"}}"#)).unwrap();
+        let fleet = DeploymentSecrets::file(&path).fleet().await.unwrap();
+        assert_eq!((fleet.current.kid.as_str(), fleet.previous.unwrap().kid.as_str()), ("b", "a"));
+        assert_eq!(DeploymentSecrets::file(&path).data_key().await.unwrap(), [7; 32]);
+
+        fs::write(&path, r#"{"current":"hunter2"}"#).unwrap();
+        let error = DeploymentSecrets::file(&path).fleet().await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }) && !error.to_string().contains("hunter2"), "{error}");
+        fs::write(&path, r#"{"current":{"kid":"b","secret":"s"},"data_key":"c2hvcnQ="}"#).unwrap();
+        assert!(matches!(DeploymentSecrets::file(&path).data_key().await, Err(StoreError::Corrupt { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(DeploymentSecrets::file(&path).fleet().await, Err(StoreError::Refused { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_last_survives_an_outage_and_a_replacement_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.json");
+        create_if_absent(&path, &OsEntropy).unwrap();
+        let secrets = DeploymentSecrets { keep: Duration::ZERO, ..DeploymentSecrets::file(&path) };
+        let first = secrets.fleet().await.unwrap().current.secret;
+        fs::remove_file(&path).unwrap();
+        assert_eq!(secrets.fleet().await.unwrap().current.secret.expose_secret(), first.expose_secret());
+        create_if_absent(&path, &OsEntropy).unwrap();
+        assert_ne!(secrets.fleet().await.unwrap().current.secret.expose_secret(), first.expose_secret());
+    }
+}
