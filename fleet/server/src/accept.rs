@@ -1,0 +1,167 @@
+//! Takes an offered call or says why not: permit, then the row on condition that none exists, and only then "accepted".
+//! It must never let an INVITE out before the row is this server's, and never answer twice differently for one call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::io::Control;
+use domain::bot::Bot;
+use domain::call::{AnalysisStatus, CallRow, CallState, Direction, RecordingStatus};
+use domain::fleet::{DialAnswer, DialCommand, Refusal};
+use domain::ids::CallId;
+use domain::ports::{CallEntry, Claim};
+use domain::trunk::Trunk;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::admission::Permit;
+use crate::finish::spool::Begun;
+use crate::live::LiveGuard;
+use crate::node::Node;
+
+/// Tries of the row's write when the table does not answer; a write that did happen is recognised as ours.
+const CREATE_TRIES: u32 = 2;
+/// Beyond ring timeout and maximum duration, before the control plane may end the call by itself.
+const DEADLINE_MARGIN_SECONDS: i64 = 120;
+
+/// A call that is ours: everything its task needs, and the permit that it holds.
+#[derive(Debug)]
+pub struct Accepted {
+    pub row: CallRow,
+    pub bot: Arc<Bot>,
+    pub trunk: Arc<Trunk>,
+    pub variables: Option<Box<serde_json::value::RawValue>>,
+    pub permit: Permit,
+    pub guard: LiveGuard,
+    pub control: mpsc::Receiver<Control>,
+}
+
+/// Answers an offer; the same offer again waits for and gets the same answer. An accepted call starts at once.
+pub async fn offer(node: &Arc<Node>, command: DialCommand) -> DialAnswer {
+    if command.server_id != node.identity.server_id || command.epoch != node.identity.epoch {
+        return DialAnswer::Refused(Refusal::WrongServer);
+    }
+    let cell = node.live.offer(command.call_id);
+    *cell.get_or_init(|| decide(node, command)).await
+}
+
+async fn decide(node: &Arc<Node>, command: DialCommand) -> DialAnswer {
+    let call_id = command.call_id;
+    match accept(node, command).await {
+        Ok(accepted) => {
+            tracing::info!(call.id = %call_id, bot.id = %accepted.row.bot_id, "call accepted");
+            let node = node.clone();
+            node.clone().calls.spawn(crate::talk::run(node, accepted));
+            DialAnswer::Accepted
+        }
+        Err(refusal) => {
+            tracing::info!(call.id = %call_id, ?refusal, "call refused");
+            metrics::counter!("ringfleet_offers_refused_total", "reason" => format!("{refusal:?}")).increment(1);
+            DialAnswer::Refused(refusal)
+        }
+    }
+}
+
+async fn accept(node: &Arc<Node>, command: DialCommand) -> Result<Accepted, Refusal> {
+    if node.ports.clock.now() > command.deadline {
+        return Err(Refusal::TooLate);
+    }
+    let (bot, trunk) = tokio::join!(node.ports.bots.version(&command.bot_id, command.bot_version), node.ports.trunks.get(&command.trunk_id));
+    let (Ok(Some(bot)), Ok(Some(trunk))) = (bot, trunk) else {
+        return Err(Refusal::Unreadable);
+    };
+    let permit = node.admission.take(Some(&trunk.trunk_id), trunk.max_calls)?;
+    let row = row(node, &command, &bot);
+    let (guard, control) = node.live.enter(row.call_id);
+    if bot.recording.enabled
+        && let Err(error) = node.finishing.spool().note_begun(&Begun::of(&row, &bot))
+    {
+        tracing::warn!(%error, call.id = %row.call_id, "a crash now would cost this call's last seconds of recording");
+    }
+    match claim(node, &row).await {
+        Ok(()) => {}
+        Err(refusal) => {
+            node.finishing.spool().forget(row.call_id);
+            return Err(refusal);
+        }
+    }
+    Ok(Accepted { row, bot: Arc::new(bot), trunk: Arc::new(trunk), variables: command.variables, permit, guard, control })
+}
+
+/// Puts the row; a row that is there already is ours if it names us: then an earlier try got through unheard.
+async fn claim(node: &Node, row: &CallRow) -> Result<(), Refusal> {
+    for _ in 0..CREATE_TRIES {
+        match node.ports.calls.create(row).await {
+            Ok(Claim::Claimed) => return Ok(()),
+            Ok(Claim::Exists(CallEntry::Call(found))) if found.owner == row.owner && found.state == CallState::Accepted => return Ok(()),
+            Ok(Claim::Exists(CallEntry::Call(_))) => return Err(Refusal::WrongServer),
+            Ok(Claim::Exists(CallEntry::Fenced(_))) => return Err(Refusal::Fenced),
+            Err(error) => tracing::warn!(%error, call.id = %row.call_id, "call row not written"),
+        }
+    }
+    // Whether a row exists is unknown. The client is refused; a fence or the orphan check settles what is there.
+    Err(Refusal::NotReady)
+}
+
+fn row(node: &Node, command: &DialCommand, bot: &Bot) -> CallRow {
+    let now = node.ports.clock.now();
+    let longest = i64::from(bot.ring_timeout_seconds) + i64::from(bot.max_call_duration_seconds) + DEADLINE_MARGIN_SECONDS;
+    CallRow {
+        call_id: command.call_id,
+        bot_id: command.bot_id.clone(),
+        bot_version: command.bot_version,
+        trunk_id: Some(command.trunk_id.clone()),
+        direction: Direction::Outbound,
+        to_number: command.to.clone(),
+        from_number: command.from.clone(),
+        key_id: Some(command.key_id.clone()),
+        state: CallState::Accepted,
+        owner: node.identity.owner(),
+        started_at: now,
+        deadline: after(now, longest),
+        ringing_at: None,
+        answered_at: None,
+        ended_at: None,
+        end_reason: None,
+        sip_code: None,
+        duration_ms: 0,
+        recording_status: RecordingStatus::None,
+        recording_token: token(node),
+        checkpoints: 0,
+        analysis_status: AnalysisStatus::Pending,
+        disposition: None,
+        next_step: None,
+        due_at: None,
+        step_tries: 0,
+        warnings: command.warnings.clone(),
+    }
+}
+
+fn after(now: Timestamp, seconds: i64) -> Timestamp {
+    now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now)
+}
+
+fn token(node: &Node) -> String {
+    let mut bytes = [0; 16];
+    node.ports.entropy.fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Ends a call by its id; false when it does not live here.
+pub fn hang_up(node: &Node, call: CallId) -> bool {
+    node.live.control(call, Control::HangUp)
+}
+
+/// Ends rows that name this incarnation as their owner though no call of that id lives here: a write whose answer was
+/// lost after the offer was refused. `younger_than` protects calls that are just being accepted.
+pub async fn end_orphans(node: &Arc<Node>, younger_than: Duration) {
+    let Ok(rows) = node.ports.calls.open_on(&node.identity.server_id).await else { return };
+    let now = node.ports.clock.now();
+    for row in rows {
+        let age = Duration::try_from(now.duration_since(row.started_at)).unwrap_or(Duration::ZERO);
+        if row.owner == node.identity.owner() && age > younger_than && !node.live.contains(row.call_id) && !node.finishing.holds(row.call_id) {
+            tracing::error!(call.id = %row.call_id, "a row of ours without a call; ending it");
+            crate::recover::end_without_call(node, &row, domain::outcome::EndReason::Internal);
+        }
+    }
+}

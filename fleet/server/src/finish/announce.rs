@@ -1,0 +1,208 @@
+//! Tells the control plane of ended calls: record → terminal write → recording → `call-ended`, each step repeatable.
+//! It must never give up on a call while its files are in the spool.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::call::{Finisher, NextStep, RecordingStatus};
+use domain::ids::CallId;
+use domain::ports::{Calls, Clock, Job, Objects, Owned, QueueName, Queues, StoreError};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::spool::{Ended, Spool};
+
+/// Uploads that run at once; more would only make each of them slower.
+const UPLOADS: usize = 16;
+/// How long the transcript's upload is waited for before the call is marked as ended all the same.
+const RECORD_PATIENCE: Duration = Duration::from_secs(20);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long `sweep` leaves a call alone once its message is on the queue.
+const ANALYZE_DUE: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Clone)]
+pub struct FinishingConfig {
+    /// `call-ended` is sent this long after the end at the latest, whatever the upload does.
+    pub announce_by: Duration,
+}
+
+/// Finishes ended calls in the background.
+#[derive(Clone)]
+pub struct Finishing {
+    spool: Spool,
+    clock: Arc<dyn Clock>,
+    calls: Arc<dyn Calls>,
+    objects: Arc<dyn Objects>,
+    queues: Arc<dyn Queues>,
+    config: FinishingConfig,
+    uploads: Arc<Semaphore>,
+    tasks: TaskTracker,
+    held: Arc<Mutex<HashSet<CallId>>>,
+}
+
+impl std::fmt::Debug for Finishing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Finishing").field("spool", &self.spool).finish_non_exhaustive()
+    }
+}
+
+impl Finishing {
+    pub fn new(
+        spool: Spool,
+        clock: Arc<dyn Clock>,
+        calls: Arc<dyn Calls>,
+        objects: Arc<dyn Objects>,
+        queues: Arc<dyn Queues>,
+        config: FinishingConfig,
+    ) -> Self {
+        Self { spool, clock, calls, objects, queues, config, uploads: Arc::new(Semaphore::new(UPLOADS)), tasks: TaskTracker::new(), held: Arc::default() }
+    }
+
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Keeps the ended call on disk, then tells the control plane in the background.
+    /// With a disk that refuses, it goes on from memory: better a risk than a certain loss.
+    pub fn take(&self, ended: Ended, finisher: Finisher) {
+        if let Err(error) = self.spool.keep_ended(&ended) {
+            tracing::error!(%error, call.id = %ended.begun.call_id, "an ended call is only in memory until it is told");
+        }
+        self.resume(ended, finisher);
+    }
+
+    /// As [`Finishing::take`], for a call that is on disk already.
+    pub fn resume(&self, ended: Ended, finisher: Finisher) {
+        let this = self.clone();
+        let call = ended.begun.call_id;
+        this.lock().insert(call);
+        self.tasks.spawn(async move {
+            this.tell(ended, finisher).await;
+            this.lock().remove(&call);
+        });
+    }
+
+    /// How many calls are not told of yet.
+    pub fn open(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether this call has ended here and is still being told.
+    pub fn holds(&self, call: CallId) -> bool {
+        self.lock().contains(&call)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<CallId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everything is told.
+    pub async fn settled(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+
+    async fn tell(&self, ended: Ended, finisher: Finisher) {
+        let call = ended.begun.call_id;
+        let record = match serde_json::to_vec(&ended.record) {
+            Ok(json) => Bytes::from(json),
+            Err(error) => {
+                tracing::error!(%error, call.id = %call, "a record can't be written as JSON");
+                Bytes::from_static(b"{}")
+            }
+        };
+        let key = ended.begun.objects().record();
+        let put_record = || self.objects.put(&key, "application/json", record.clone());
+        let early = tokio::time::timeout(RECORD_PATIENCE, until_done("record", put_record)).await.is_ok();
+
+        let due_at = self.announce_at(&ended);
+        let first = until_done("terminal write", || self.calls.finish(call, &finisher, &ended.terminal, due_at)).await;
+        if first == Owned::Lost && !self.is_ours(&ended).await {
+            // Somebody else wrote this call's end; theirs stands.
+            tracing::warn!(call.id = %call, "the call's end was already written by another");
+            self.spool.forget(call);
+            return;
+        }
+        if !early {
+            until_done("record", put_record).await;
+        }
+        self.upload_and_announce(&ended).await;
+        self.spool.forget(call);
+        tracing::info!(call.id = %call, bot.id = %ended.begun.bot_id, end_reason = ended.terminal.end_reason.as_str(), "call told");
+    }
+
+    /// Whether the end that is stored is the one we wrote in an earlier try.
+    async fn is_ours(&self, ended: &Ended) -> bool {
+        let entry = until_done("call row", || self.calls.get(ended.begun.call_id)).await;
+        matches!(entry, Some(domain::ports::CallEntry::Call(row))
+            if row.end_reason == Some(ended.terminal.end_reason) && row.ended_at == Some(ended.terminal.ended_at))
+    }
+
+    fn announce_at(&self, ended: &Ended) -> jiff::Timestamp {
+        let wait = jiff::SignedDuration::try_from(self.config.announce_by).unwrap_or(jiff::SignedDuration::from_secs(60));
+        ended.terminal.ended_at.checked_add(wait).unwrap_or(ended.terminal.ended_at)
+    }
+
+    async fn upload_and_announce(&self, ended: &Ended) {
+        let left = self.announce_at(ended).duration_since(self.clock.now());
+        let patience = Duration::try_from(left).unwrap_or(Duration::ZERO);
+        let upload = self.upload(ended);
+        tokio::pin!(upload);
+        if tokio::time::timeout(patience, &mut upload).await.is_ok() {
+            self.announce(ended).await;
+        } else {
+            self.announce(ended).await;
+            upload.await;
+        }
+    }
+
+    async fn upload(&self, ended: &Ended) {
+        if ended.terminal.recording_status != RecordingStatus::Pending {
+            return;
+        }
+        let call = ended.begun.call_id;
+        let path: PathBuf = self.spool.wav(call);
+        let status = if path.exists() {
+            let key = ended.begun.objects().recording();
+            let _slot = self.uploads.acquire().await;
+            until_done("recording", || self.objects.put_file(&key, "audio/wav", &path)).await;
+            if ended.whole { RecordingStatus::Complete } else { RecordingStatus::Partial }
+        } else {
+            RecordingStatus::Lost
+        };
+        until_done("recording status", || self.calls.settle_recording(call, status)).await;
+    }
+
+    async fn announce(&self, ended: &Ended) {
+        let job = Job { call_id: ended.begun.call_id, channel: None };
+        until_done("call-ended", || self.queues.send(QueueName::CallEnded, &ended.begun.bot_id, &job, Duration::ZERO)).await;
+        let due = self.clock.now().checked_add(ANALYZE_DUE).unwrap_or_else(|_| self.clock.now());
+        // Lost here means that analyze was faster.
+        until_done("next step", || self.calls.take_step(ended.begun.call_id, &[NextStep::Announce], Some(NextStep::Analyze), due)).await;
+    }
+}
+
+/// Repeats an idempotent step until the outside does it, with growing pauses.
+async fn until_done<T, F, Fut>(what: &'static str, mut step: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, StoreError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match step().await {
+            Ok(done) => return done,
+            Err(error) => {
+                tracing::warn!(%error, what, "not told yet; trying again");
+                metrics::counter!("ringfleet_finish_retries_total", "step" => what).increment(1);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}

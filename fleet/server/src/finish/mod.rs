@@ -1,0 +1,7 @@
+//! From a call's end to `call-ended`: nothing that happened may be lost, whatever dies in between.
+//! It must never report a call twice as ended, and never forget one that the spool holds.
+
+mod announce;
+pub mod spool;
+
+pub use announce::{Finishing, FinishingConfig};

@@ -1,0 +1,217 @@
+//! Starts and ends a fleet server in the right order. It must never take a call before what an earlier process left is
+//! in hand, and never stop while a call that it could finish is alive.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::io::Control;
+use metrics_exporter_prometheus::PrometheusHandle;
+use domain::ports::StoreError;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::bench::Bench;
+use crate::config::ServerConfig;
+use crate::finish::spool::{Spool, SpoolError};
+use crate::finish::{Finishing, FinishingConfig};
+use crate::heartbeat::{self, Heart, HeartbeatError, Identity, Pulse};
+use crate::legs::SipLegs;
+use crate::live::Live;
+use crate::node::{Node, Ports};
+use crate::provider::Speech;
+use crate::recording::{Recordings, WriterError};
+use crate::rtp::{RtpEngine, RtpError};
+use crate::signalling::{Act, Incoming, Signalling, SignallingError};
+use crate::{accept, http, recover};
+
+/// Incoming INVITEs that may wait to be looked at.
+const INCOMING_QUEUE: usize = 256;
+/// Rows of ours without a call are looked for this often, and left alone while younger than this.
+const ORPHANS_EVERY: Duration = Duration::from_secs(30);
+/// Calls that the drain limit ended get this long to say goodbye on the wire.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// Ended calls get this long to be told before the process ends; the spool keeps the rest for the next start.
+const TELL_LIMIT: Duration = Duration::from_secs(30);
+/// How long the first heartbeat may take.
+const FIRST_BEAT: Duration = Duration::from_secs(30);
+
+/// Why a server did not start: each says what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("{0}; give the server a folder it can write with --spool")]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Recording(#[from] WriterError),
+    #[error(transparent)]
+    Rtp(#[from] RtpError),
+    #[error("{0}; is another server running there? Choose another address with --sip")]
+    Signalling(#[from] SignallingError),
+    #[error("the private HTTP port {address} can't be used: {cause}; choose another with --fleet-http")]
+    Http { address: SocketAddr, cause: std::io::Error },
+    #[error("the tables can't be reached: {0}; check the AWS endpoint and credentials")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Heartbeat(#[from] HeartbeatError),
+    #[error("no heartbeat got through within 30 s; check the AWS endpoint and the tables")]
+    NoHeartbeat,
+    #[error("another process with the server id {0} has taken over; give each server an id of its own with --server-id")]
+    Superseded(String),
+}
+
+/// A running fleet server.
+#[derive(Debug)]
+pub struct Server {
+    node: Arc<Node>,
+    heart: Heart,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    drain_limit: Duration,
+    /// Where SIP is bound.
+    pub sip: SocketAddr,
+    /// Where the private port is bound.
+    pub http: SocketAddr,
+}
+
+/// Starts a server; it takes calls when this returns.
+///
+/// # Errors
+/// Says what failed and what to do.
+pub async fn start(config: ServerConfig, ports: Ports, speech: Arc<Speech>, metrics: Option<PrometheusHandle>) -> Result<Server, StartError> {
+    let spool = Spool::open(&config.spool)?;
+    let recordings = Recordings::start()?;
+    let rtp = RtpEngine::start(config.sip.ip(), &config.rtp_ports, config.media_threads, &recordings)?;
+    let (incoming, inbox) = mpsc::channel(INCOMING_QUEUE);
+    let max_calls = config.max_calls.min(u32::from(rtp.room()));
+    let seed = u64::from(ports.entropy.dice()) << 32 | u64::from(ports.entropy.dice());
+    let signalling = Signalling::start(config.sip, config.sip_advertised, max_calls as usize * 2, seed, incoming)?;
+    let (listener, http) = listen(config.http).await?;
+
+    let epoch = ports.servers.next_epoch(&config.server_id).await?;
+    let address = config.http_advertised.clone().unwrap_or_else(|| http.to_string());
+    let identity = Identity { server_id: config.server_id.clone(), epoch, address, group: config.group.clone() };
+    let admission = Admission::new(max_calls);
+    let finishing = Finishing::new(
+        spool.clone(),
+        ports.clock.clone(),
+        ports.calls.clone(),
+        ports.objects.clone(),
+        ports.queues.clone(),
+        FinishingConfig { announce_by: config.announce_by },
+    );
+    let sip = signalling.local;
+    let node = Arc::new(Node {
+        identity: identity.clone(),
+        admission: admission.clone(),
+        live: Live::default(),
+        finishing,
+        legs: SipLegs::new(signalling, rtp, config.media_advertised),
+        recordings,
+        speech,
+        llm: config.llm.clone(),
+        checkpoint_every: config.checkpoint_every,
+        calls: TaskTracker::new(),
+        ports,
+    });
+    recover::spool(&node).await?;
+
+    let heart = beat(&config, identity, admission, spool, &node).await?;
+    let stop = CancellationToken::new();
+    let bench = config.bench.clone().map(|bench| Bench::new(bench, &node.legs, node.recordings.clone()));
+    let tasks = vec![
+        tokio::spawn(serve(listener, http::router(node.clone(), metrics), stop.clone())),
+        tokio::spawn(take_incoming(node.clone(), bench, inbox)),
+        tokio::spawn(look_for_orphans(node.clone(), stop.clone())),
+    ];
+    tracing::info!(server.id = %config.server_id, epoch = epoch.0, %sip, %http, max_calls, "fleet server takes calls");
+    Ok(Server { node, heart, stop, tasks, drain_limit: config.drain_limit, sip, http })
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |cause| StartError::Http { address, cause };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    Ok((listener, local))
+}
+
+async fn beat(config: &ServerConfig, identity: Identity, admission: Admission, spool: Spool, node: &Node) -> Result<Heart, StartError> {
+    let mut heart = heartbeat::start(identity, config.heartbeat, admission, spool, node.ports.servers.clone(), node.ports.clock.clone())?;
+    match tokio::time::timeout(FIRST_BEAT, heart.started()).await {
+        Ok(true) => Ok(heart),
+        Ok(false) => Err(StartError::Superseded(config.server_id.to_string())),
+        Err(_) => Err(StartError::NoHeartbeat),
+    }
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the private port has failed");
+    }
+}
+
+/// Calls that come in: for now the bench's only; everything else is told that nobody is here.
+async fn take_incoming(node: Arc<Node>, bench: Option<Bench>, mut inbox: mpsc::Receiver<Incoming>) {
+    while let Some(incoming) = inbox.recv().await {
+        match &bench {
+            Some(bench) if bench.wants(&incoming) => bench.take(incoming),
+            _ => {
+                metrics::counter!("ringfleet_incoming_refused_total").increment(1);
+                let _ = node.legs.signalling().act(incoming.call, Act::Reject { code: 404, headers: Vec::new() }).await;
+            }
+        }
+    }
+}
+
+async fn look_for_orphans(node: Arc<Node>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ORPHANS_EVERY) => accept::end_orphans(&node, ORPHANS_EVERY).await,
+        }
+    }
+}
+
+impl Server {
+    /// Live calls right now.
+    pub fn calls(&self) -> u32 {
+        self.node.admission.load().calls
+    }
+
+    /// Returns when this server must go: another incarnation writes its heartbeats.
+    pub async fn superseded(&self) {
+        let mut pulse = self.heart.watch();
+        let _ = pulse.wait_for(|pulse| *pulse == Pulse::Superseded).await;
+    }
+
+    /// Takes no further call, lets the live ones finish up to the drain limit or until `force`, ends the rest with a
+    /// result, tells everything, and stops.
+    pub async fn drain(self, force: CancellationToken) {
+        let node = &self.node;
+        node.admission.drain();
+        node.calls.close();
+        tracing::info!(calls = node.admission.load().calls, limit = ?self.drain_limit, "draining");
+        tokio::select! {
+            () = node.calls.wait() => {}
+            () = tokio::time::sleep(self.drain_limit) => tracing::warn!("drain limit reached; ending the calls that are left"),
+            () = force.cancelled() => tracing::warn!("drain forced; ending the calls that are left"),
+        }
+        node.live.control_all(Control::Drain);
+        if tokio::time::timeout(LAST_WORDS, node.calls.wait()).await.is_err() {
+            tracing::error!("calls are left that did not end; the next start or the reaper ends them");
+        }
+        if tokio::time::timeout(TELL_LIMIT, node.finishing.settled()).await.is_err() {
+            tracing::warn!(calls = node.finishing.open(), "ended calls stay in the spool for the next start");
+        }
+        self.stop.cancel();
+        self.heart.retire().await;
+        for task in self.tasks {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The language model's side of a call: one running answer at a time, its tokens passed on as they come.
+//! It must never let an event of a cancelled turn through.
+
+use std::sync::Arc;
+
+use call::io::{BrainEvent, Message, Role};
+use serde_json::{Map, Value, json};
+
+use crate::provider::{Llm, LlmEvent, LlmRequest, LlmStream, Message as Wire, Role as WireRole, ToolSpec};
+
+/// Longest answer in tokens: a spoken turn, not an essay.
+const MAX_TOKENS: u32 = 400;
+
+pub struct Brain {
+    llm: Option<Arc<dyn Llm>>,
+    running: Option<(u32, LlmStream)>,
+}
+
+impl std::fmt::Debug for Brain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Brain").field("running", &self.running.as_ref().map(|(turn, _)| *turn)).finish_non_exhaustive()
+    }
+}
+
+impl Brain {
+    pub fn new(llm: Option<Arc<dyn Llm>>) -> Self {
+        if let Some(llm) = &llm {
+            llm.warm();
+        }
+        Self { llm, running: None }
+    }
+
+    /// Starts an answer; whatever ran before is dropped. Without a model the turn fails at once.
+    pub fn think(&mut self, turn: u32, messages: Vec<Message>) -> Option<BrainEvent> {
+        self.running = None;
+        let Some(llm) = &self.llm else { return Some(BrainEvent::Failed { turn }) };
+        let request = LlmRequest {
+            messages: messages.into_iter().map(|message| Wire::text(role(message.role), message.text)).collect(),
+            tools: vec![end_call()],
+            temperature: None,
+            max_tokens: Some(MAX_TOKENS),
+        };
+        self.running = Some((turn, llm.start(request)));
+        None
+    }
+
+    pub fn cancel(&mut self, turn: u32) {
+        if self.running.as_ref().is_some_and(|(running, _)| *running == turn) {
+            self.running = None;
+        }
+    }
+
+    /// The next event of the running answer; never, while none runs.
+    pub async fn next(&mut self) -> BrainEvent {
+        loop {
+            let Some((turn, stream)) = &mut self.running else { return std::future::pending().await };
+            let turn = *turn;
+            match stream.next().await {
+                Some(LlmEvent::Token(text)) => return BrainEvent::Token { turn, text },
+                Some(LlmEvent::ToolCall(tool)) => {
+                    let arguments = arguments(&tool.arguments_json);
+                    return BrainEvent::ToolCall { turn, name: tool.name, arguments };
+                }
+                Some(LlmEvent::Done { .. }) => {
+                    self.running = None;
+                    return BrainEvent::Done { turn };
+                }
+                Some(LlmEvent::Failed(error)) => {
+                    tracing::warn!(%error, "the language model failed");
+                    self.running = None;
+                    return BrainEvent::Failed { turn };
+                }
+                None => {
+                    self.running = None;
+                    return BrainEvent::Failed { turn };
+                }
+            }
+        }
+    }
+}
+
+fn role(role: Role) -> WireRole {
+    match role {
+        Role::System => WireRole::System,
+        Role::User => WireRole::User,
+        Role::Assistant => WireRole::Assistant,
+    }
+}
+
+/// A model's arguments; what is no JSON object counts as none.
+fn arguments(json: &str) -> Map<String, Value> {
+    match serde_json::from_str(json) {
+        Ok(Value::Object(arguments)) => arguments,
+        _ => Map::new(),
+    }
+}
+
+fn end_call() -> ToolSpec {
+    ToolSpec {
+        name: "end_call".to_owned(),
+        description: "Ends the call after an optional last sentence. Use it when the conversation is over.".to_owned(),
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "message": {"type": "string", "description": "A last sentence to say before hanging up."},
+                "reason": {"type": "string", "description": "Why the call ends, in a few words."}
+            }
+        }),
+    }
+}

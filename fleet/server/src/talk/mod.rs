@@ -1,0 +1,95 @@
+//! One task owns one call: it feeds the call core from leg, ear, mouth, brain and control, and does what the core wants.
+//! It must never decide anything itself: what a call does stands in the `call` crate.
+
+mod brain;
+mod ear;
+mod mouth;
+mod plan;
+mod progress;
+mod task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::io::Outcome;
+use domain::call::{Finisher, RecordingStatus, Terminal};
+use domain::result::Record;
+use domain::variables::Fields;
+
+use crate::accept::Accepted;
+use crate::finish::spool::{Begun, Ended};
+use crate::node::Node;
+use crate::recording::Saved;
+
+/// How long the end of a call waits for its stages to be written.
+const STAGES_LIMIT: Duration = Duration::from_secs(5);
+
+/// Holds an accepted call until its end is in the spool; a call whose task fails still gets an end.
+pub async fn run(node: Arc<Node>, accepted: Accepted) {
+    let row = accepted.row.clone();
+    let call = tokio::spawn(hold(node.clone(), accepted));
+    if let Err(error) = call.await {
+        tracing::error!(%error, call.id = %row.call_id, "a call task failed");
+        crate::recover::end_without_call(&node, &row, domain::outcome::EndReason::Internal);
+    }
+}
+
+async fn hold(node: Arc<Node>, accepted: Accepted) {
+    let Accepted { row, bot, trunk, variables, permit, guard, control } = accepted;
+    let begun = Begun::of(&row, &bot);
+    let wav = node.finishing.spool().wav(row.call_id);
+    let recording = if bot.recording.enabled {
+        match node.recordings.open(wav.clone()).await {
+            Ok(id) => Some(id),
+            Err(error) => {
+                tracing::error!(%error, call.id = %row.call_id, "this call is not recorded");
+                None
+            }
+        }
+    } else {
+        None
+    };
+    let facts = task::Facts { row: &row, bot: &bot, trunk: &trunk, variables: variables.as_deref(), recording: recording.map(|id| (id, wav.clone())) };
+    let (outcome, warnings) = task::talk(&node, facts, control).await;
+
+    let saved = match recording {
+        Some(id) => node.recordings.close(id).await,
+        None => None,
+    };
+    if !outcome.answered && recording.is_some() {
+        // The file of a call that never was answered holds nothing.
+        let _ = std::fs::remove_file(&wav);
+    }
+    let ended = ended(&node, begun, outcome, saved, warnings, variables);
+    tracing::info!(
+        call.id = %row.call_id, bot.id = %row.bot_id, end_reason = ended.terminal.end_reason.as_str(),
+        duration_ms = ended.terminal.duration_ms, "call ended"
+    );
+    metrics::counter!("ringfleet_calls_ended_total", "reason" => ended.terminal.end_reason.as_str()).increment(1);
+    node.finishing.take(ended, Finisher::Owner(row.owner.clone()));
+    drop(guard);
+    drop(permit);
+}
+
+fn ended(node: &Node, begun: Begun, outcome: Outcome, saved: Option<Saved>, warnings: Vec<String>, variables: Option<Box<serde_json::value::RawValue>>) -> Ended {
+    let now = node.ports.clock.now();
+    let talked = jiff::SignedDuration::try_from(outcome.talked).unwrap_or_default();
+    let terminal = Terminal {
+        ended_at: now,
+        answered_at: if outcome.answered { now.checked_sub(talked).ok() } else { None },
+        end_reason: outcome.end_reason,
+        sip_code: outcome.sip_code,
+        duration_ms: u64::try_from(outcome.talked.as_millis()).unwrap_or(u64::MAX),
+        recording_status: if outcome.answered && saved.is_some() { RecordingStatus::Pending } else { RecordingStatus::None },
+        warnings,
+    };
+    let record = Record {
+        transcript: outcome.transcript,
+        variables,
+        crm: outcome.crm,
+        custom: Fields::new(),
+        collected: outcome.collected,
+        latency: outcome.latency,
+    };
+    Ended { begun, terminal, record, whole: saved.is_none_or(|saved| saved.whole) }
+}
