@@ -1,0 +1,3 @@
+//! End to end, over real sockets, with the product's own binaries.
+
+mod architecture;
