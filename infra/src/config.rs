@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+mod assign;
 mod layers;
 mod near;
 mod shared;
 
+pub use assign::assign;
 pub use shared::{AwsConfig, EgressConfig, LlmConfig, LogFormat, NamesConfig, Period, PeriodError, Periods, Shards, TelemetryConfig};
 
 /// Why the settings cannot be used; one line each, with what to do.
@@ -46,6 +48,34 @@ pub fn load_from<T: DeserializeOwned>(file: Option<&Path>, env_prefix: &str, env
     let table = file.map(read).transpose()?;
     let place = file.map_or_else(String::new, |path| path.display().to_string());
     layers::read(table.unwrap_or_default(), place, env_prefix, environment, flags)
+}
+
+/// As [`load_from`], for a binary whose defaults are not its structs': `defaults` lie under the file, key by key.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_over<T: DeserializeOwned>(
+    defaults: toml::Table,
+    file: Option<&Path>,
+    env_prefix: &str,
+    environment: Vec<(String, String)>,
+    flags: toml::Table,
+) -> Result<T, ConfigError> {
+    let table = file.map(read).transpose()?.unwrap_or_default();
+    let place = file.map_or_else(String::new, |path| path.display().to_string());
+    layers::read(under(table, defaults), place, env_prefix, environment, flags)
+}
+
+/// Adds to `table` what only `defaults` has.
+fn under(mut table: toml::Table, defaults: toml::Table) -> toml::Table {
+    for (key, default) in defaults {
+        match (table.remove(&key), default) {
+            (None, default) => table.insert(key, default),
+            (Some(toml::Value::Table(own)), toml::Value::Table(default)) => table.insert(key, toml::Value::Table(under(own, default))),
+            (Some(own), _) => table.insert(key, own),
+        };
+    }
+    table
 }
 
 fn read(path: &Path) -> Result<toml::Table, ConfigError> {

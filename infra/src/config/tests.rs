@@ -107,6 +107,19 @@ fn mistakes_are_one_line_that_names_key_and_place() {
 }
 
 #[test]
+fn a_binary_s_own_defaults_lie_under_its_file() {
+    let defaults = "http = 'own'\n[names]\nprefix = 'own-'\nshards.calls = 2\n[egress]\nallow_http = true\nallow_cidrs = ['127.0.0.0/8']";
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"[names]\nshards.calls = 3\n[egress]\nallow_cidrs = []").unwrap();
+    let read = |file: Option<&Path>| load_over::<Settings>(defaults.parse().unwrap(), file, "RF_", Vec::new(), toml::Table::new()).unwrap();
+    let settings = read(None);
+    assert_eq!((settings.http.as_str(), settings.names.prefix.as_str(), settings.names.shards.calls), ("own", "own-", 2));
+    let settings = read(Some(file.path()));
+    assert_eq!((settings.http.as_str(), settings.names.prefix.as_str(), settings.names.shards.calls), ("own", "own-", 3));
+    assert_eq!((settings.egress.allow_http, settings.egress.allow_cidrs.len()), (true, 0));
+}
+
+#[test]
 fn files_that_cannot_be_read_are_named() {
     let missing = load_from::<Settings>(Some(Path::new("/nonexistent/x.toml")), "RF_", Vec::new(), toml::Table::new()).unwrap_err();
     assert!(matches!(&missing, ConfigError::Unreadable { path, .. } if path == Path::new("/nonexistent/x.toml")), "{missing}");
