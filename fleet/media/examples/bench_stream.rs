@@ -36,14 +36,8 @@ fn main() {
 fn run(lose_every: usize, encoded: bool) -> (f64, f64) {
     let start = clock();
     let address: SocketAddr = ([127, 0, 0, 1], 4000).into();
-    let tone: Vec<i16> = (0..8000)
-        .map(|n| (8000.0 * (std::f32::consts::TAU * n as f32 / 8.0).sin()) as i16)
-        .collect();
-    let clip = if encoded {
-        Clip::encoded(tone, Codec::Pcmu)
-    } else {
-        Clip::new(tone)
-    };
+    let tone: Vec<i16> = (0..8000).map(|n| (8000.0 * (std::f32::consts::TAU * n as f32 / 8.0).sin()) as i16).collect();
+    let clip = if encoded { Clip::encoded(tone, Codec::Pcmu) } else { Clip::new(tone) };
     let mut streams: Vec<Stream> = (0..CALLS)
         .map(|n| {
             let config = StreamConfig {
@@ -69,13 +63,8 @@ fn run(lose_every: usize, encoded: bool) -> (f64, f64) {
         for (n, byte) in incoming[HEADER..].iter_mut().enumerate() {
             *byte = 0x20 + (n % 37) as u8 + if n % 2 == 0 { 0x80 } else { 0 };
         }
-        let header = Header {
-            marker: false,
-            payload_type: 0,
-            sequence: frame as u16,
-            timestamp: frame as u32 * 160,
-            ssrc: 9,
-        };
+        let header =
+            Header { marker: false, payload_type: 0, sequence: frame as u16, timestamp: frame as u32 * 160, ssrc: 9 };
         header.write(&mut incoming);
         for (n, stream) in streams.iter_mut().enumerate() {
             let began = clock();

@@ -35,11 +35,7 @@ impl Cidr {
         }
         let low = u32::from(width - prefix);
         let mask = u128::MAX.checked_shl(low).unwrap_or(0);
-        Ok(Self {
-            network: bits & mask,
-            mask,
-            v4,
-        })
+        Ok(Self { network: bits & mask, mask, v4 })
     }
 
     /// Whether the address lies in the block. An IPv4-mapped IPv6 address counts as IPv4.
@@ -105,11 +101,7 @@ mod tests {
             ("10.0.0.0/8", "::ffff:10.1.1.1", true),
         ] {
             let block: Cidr = block.parse().unwrap();
-            assert_eq!(
-                block.contains(address.parse().unwrap()),
-                expect,
-                "{block:?} {address}"
-            );
+            assert_eq!(block.contains(address.parse().unwrap()), expect, "{block:?} {address}");
         }
     }
 

@@ -35,13 +35,7 @@ pub struct Concealer {
 
 impl Default for Concealer {
     fn default() -> Self {
-        Self {
-            history: [0; HISTORY],
-            lost: 0,
-            source: [0; HISTORY],
-            period: LAG_MAX,
-            step: 0.0,
-        }
+        Self { history: [0; HISTORY], lost: 0, source: [0; HISTORY], period: LAG_MAX, step: 0.0 }
     }
 }
 
@@ -85,9 +79,7 @@ impl Concealer {
 
     /// The last `N` samples played, oldest first. `N` is at most 400.
     pub(crate) fn recent<const N: usize>(&self) -> &[i16; N] {
-        self.history
-            .last_chunk()
-            .expect("callers ask for at most HISTORY samples")
+        self.history.last_chunk().expect("callers ask for at most HISTORY samples")
     }
 
     fn begin(&mut self) {
@@ -95,8 +87,7 @@ impl Concealer {
         self.period = pitch_period(&self.history);
         let period = self.period;
         let overlap = period / 4;
-        self.step =
-            f32::from(self.history[HISTORY - 1]) - f32::from(self.history[HISTORY - 1 - period]);
+        self.step = f32::from(self.history[HISTORY - 1]) - f32::from(self.history[HISTORY - 1 - period]);
         // The last quarter period leans towards what precedes the repeated part, so that going
         // round has no edge.
         for n in 0..overlap {
@@ -112,17 +103,9 @@ impl Concealer {
         if n >= FADE_END {
             return 0.0;
         }
-        let length = if n < SECOND_PERIOD {
-            self.period
-        } else {
-            2 * self.period
-        };
+        let length = if n < SECOND_PERIOD { self.period } else { 2 * self.period };
         let raw = f32::from(self.source[HISTORY - length + n % length]);
-        let smooth = if n < 16 {
-            self.step * (1.0 - (n + 1) as f32 / 17.0)
-        } else {
-            0.0
-        };
+        let smooth = if n < 16 { self.step * (1.0 - (n + 1) as f32 / 17.0) } else { 0.0 };
         (raw + smooth).clamp(-32768.0, 32767.0) * gain(n)
     }
 
@@ -135,11 +118,7 @@ impl Concealer {
 }
 
 fn gain(n: usize) -> f32 {
-    if n < FADE_START {
-        1.0
-    } else {
-        1.0 - (n - FADE_START) as f32 / (FADE_END - FADE_START) as f32
-    }
+    if n < FADE_START { 1.0 } else { 1.0 - (n - FADE_START) as f32 / (FADE_END - FADE_START) as f32 }
 }
 
 /// The lag at which the last 20 ms resemble what came before most: coarse on every second
@@ -199,11 +178,7 @@ mod tests {
             let truth = &audio[1600..1760];
             let ratio = energy(&out[..80]) / energy(&truth[..80]);
             assert!((0.6..1.6).contains(&ratio), "{pitch} Hz: {ratio}");
-            let cross: f64 = out[..80]
-                .iter()
-                .zip(truth)
-                .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                .sum();
+            let cross: f64 = out[..80].iter().zip(truth).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             let norm = (energy(&out[..80]) * energy(&truth[..80])).sqrt() * 80.0;
             assert!(cross / norm > 0.8, "{pitch} Hz: {}", cross / norm);
         }
@@ -213,10 +188,7 @@ mod tests {
     fn a_long_loss_fades_to_exact_silence() {
         let out = lose(&voiced(120.0, 3200, 8000.0), 5);
         let by_frame: Vec<f64> = out.chunks(160).map(energy).collect();
-        assert!(
-            by_frame[0] > by_frame[1] && by_frame[1] > by_frame[2],
-            "{by_frame:?}"
-        );
+        assert!(by_frame[0] > by_frame[1] && by_frame[1] > by_frame[2], "{by_frame:?}");
         assert!(by_frame[2] > 0.0);
         assert_eq!(out[FADE_END..], vec![0; out.len() - FADE_END]);
     }
@@ -240,31 +212,15 @@ mod tests {
                 }
                 played.extend(frame);
             }
-            let steepest = |s: &[i16]| {
-                s.windows(2)
-                    .map(|w| (i32::from(w[1]) - i32::from(w[0])).abs())
-                    .max()
-            };
+            let steepest = |s: &[i16]| s.windows(2).map(|w| (i32::from(w[1]) - i32::from(w[0])).abs()).max();
             let limit = steepest(&audio).unwrap() * 2;
-            assert!(
-                steepest(&played).unwrap() <= limit,
-                "{hz} Hz: {:?} > {limit}",
-                steepest(&played)
-            );
+            assert!(steepest(&played).unwrap() <= limit, "{hz} Hz: {:?} > {limit}", steepest(&played));
         }
     }
 
     #[test]
     fn loudest_input_doesnt_overflow() {
-        let loud: Vec<i16> = (0..3200)
-            .map(|n| {
-                if (n / 30) % 2 == 0 {
-                    i16::MAX
-                } else {
-                    i16::MIN
-                }
-            })
-            .collect();
+        let loud: Vec<i16> = (0..3200).map(|n| if (n / 30) % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
         lose(&loud, 4);
     }
 }

@@ -82,13 +82,7 @@ struct Candidate {
 impl Latch {
     /// Starts at the address of the SDP.
     pub fn new(sdp: SocketAddr, media_cidrs: Vec<Cidr>) -> Self {
-        Self {
-            sdp: canonical(sdp),
-            media_cidrs,
-            taken: None,
-            candidate: None,
-            hold: false,
-        }
+        Self { sdp: canonical(sdp), media_cidrs, taken: None, candidate: None, hold: false }
     }
 
     /// Judges one well-formed packet.
@@ -102,10 +96,7 @@ impl Latch {
                 self.candidate = None;
                 return Decision::Accept;
             }
-            Some(taken)
-                if source == self.sdp
-                    && now.saturating_duration_since(taken.since) < PREEMPTION =>
-            {
+            Some(taken) if source == self.sdp && now.saturating_duration_since(taken.since) < PREEMPTION => {
                 return self.take(now, sighting);
             }
             None if source == self.sdp => return self.take(now, sighting),
@@ -142,11 +133,7 @@ impl Latch {
     fn may_move(&self, now: Instant) -> bool {
         match self.taken {
             None => !self.hold,
-            Some(taken) => {
-                !self.hold
-                    && !taken.comfort_noise
-                    && now.saturating_duration_since(taken.heard) >= SILENCE
-            }
+            Some(taken) => !self.hold && !taken.comfort_noise && now.saturating_duration_since(taken.heard) >= SILENCE,
         }
     }
 
@@ -155,17 +142,10 @@ impl Latch {
         if sighting.kind != Kind::Negotiated {
             return false;
         }
-        let preferred = sighting.source == self.sdp
-            || self
-                .media_cidrs
-                .iter()
-                .any(|c| c.contains(sighting.source.ip()));
+        let preferred =
+            sighting.source == self.sdp || self.media_cidrs.iter().any(|c| c.contains(sighting.source.ip()));
         match &mut self.candidate {
-            Some(c)
-                if c.source == sighting.source
-                    && c.ssrc == sighting.ssrc
-                    && c.next == sighting.sequence =>
-            {
+            Some(c) if c.source == sighting.source && c.ssrc == sighting.ssrc && c.next == sighting.sequence => {
                 c.next = c.next.wrapping_add(1);
                 c.count += 1;
                 return c.count >= CANDIDATE_PACKETS;

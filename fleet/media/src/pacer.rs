@@ -48,20 +48,12 @@ struct SlotState {
 impl Pacer {
     /// Starts now, with so many sub-slots: at least one.
     pub fn new(now: Instant, slots: usize) -> Self {
-        Self {
-            start: now,
-            slots: vec![SlotState::default(); slots.max(1)],
-        }
+        Self { start: now, slots: vec![SlotState::default(); slots.max(1)] }
     }
 
     /// The slot for a new call: the one with the fewest.
     pub fn assign(&mut self) -> Slot {
-        let emptiest = self
-            .slots
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, s)| s.calls)
-            .map_or(0, |(n, _)| n);
+        let emptiest = self.slots.iter().enumerate().min_by_key(|(_, s)| s.calls).map_or(0, |(n, _)| n);
         self.slots[emptiest].calls += 1;
         Slot(emptiest)
     }
@@ -86,23 +78,13 @@ impl Pacer {
         let behind = (late.as_micros() / FRAME.as_micros()) as u64 + 1;
         self.slots[slot].ticks += behind;
         let ticks = behind.min(u64::from(MAX_BURST));
-        Some(Due {
-            slot: Slot(slot),
-            ticks: ticks as u32,
-            skipped: behind - ticks,
-            late,
-        })
+        Some(Due { slot: Slot(slot), ticks: ticks as u32, skipped: behind - ticks, late })
     }
 
     fn earliest(&self) -> (usize, Instant) {
         // Among slots with equally many ticks the first is earliest.
-        let (slot, ticks) = self
-            .slots
-            .iter()
-            .enumerate()
-            .map(|(n, s)| (n, s.ticks))
-            .min_by_key(|(_, ticks)| *ticks)
-            .unwrap_or((0, 0));
+        let (slot, ticks) =
+            self.slots.iter().enumerate().map(|(n, s)| (n, s.ticks)).min_by_key(|(_, ticks)| *ticks).unwrap_or((0, 0));
         let frames = FRAME.as_nanos() as u64 * ticks;
         let within = FRAME.as_nanos() as u64 * slot as u64 / self.slots.len() as u64;
         (slot, self.start + Duration::from_nanos(frames + within))
@@ -117,9 +99,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn drain(pacer: &mut Pacer, now: Instant) -> Vec<(usize, u32, u64)> {
-        std::iter::from_fn(|| pacer.poll(now))
-            .map(|d| (d.slot.index(), d.ticks, d.skipped))
-            .collect()
+        std::iter::from_fn(|| pacer.poll(now)).map(|d| (d.slot.index(), d.ticks, d.skipped)).collect()
     }
 
     #[test]
@@ -150,13 +130,7 @@ mod tests {
 
     #[test]
     fn after_a_stall_a_burst_is_bounded() {
-        for (stall, ticks, skipped) in [
-            (20, 1, 0),
-            (45, 2, 0),
-            (79, 3, 0),
-            (80, 3, 1),
-            (1000, 3, 47),
-        ] {
+        for (stall, ticks, skipped) in [(20, 1, 0), (45, 2, 0), (79, 3, 0), (80, 3, 1), (1000, 3, 47)] {
             let start = epoch();
             let mut pacer = Pacer::new(start, 1);
             assert_eq!(drain(&mut pacer, start), [(0, 1, 0)]);

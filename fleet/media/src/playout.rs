@@ -24,10 +24,7 @@ pub struct Clip {
 impl Clip {
     /// Takes samples that are encoded when they are sent.
     pub fn new(samples: impl Into<Arc<[i16]>>) -> Self {
-        Self {
-            samples: samples.into(),
-            encoded: None,
-        }
+        Self { samples: samples.into(), encoded: None }
     }
 
     /// Encodes at once, for audio that is played often.
@@ -35,10 +32,7 @@ impl Clip {
         let samples = samples.into();
         let mut bytes = vec![0; samples.len()];
         codec.encode(&samples, &mut bytes);
-        Self {
-            samples,
-            encoded: Some((codec, bytes.into())),
-        }
+        Self { samples, encoded: Some((codec, bytes.into())) }
     }
 
     /// The audio.
@@ -91,9 +85,7 @@ impl Playout {
 
     /// Plays this over and over while the queue is empty; it doesn't count as played.
     pub fn set_background(&mut self, clip: Option<Clip>) {
-        self.background = clip
-            .filter(|c| !c.samples.is_empty())
-            .map(|clip| Segment { clip, next: 0 });
+        self.background = clip.filter(|c| !c.samples.is_empty()).map(|clip| Segment { clip, next: 0 });
     }
 
     /// Sets a mark behind all that is queued. False when too many wait.
@@ -110,10 +102,7 @@ impl Playout {
     /// The waiting marks are handed to `cleared`.
     pub fn clear(&mut self, mut cleared: impl FnMut(DueMark)) -> usize {
         for mark in self.marks.drain(..) {
-            cleared(DueMark {
-                at_sample: self.played.min(mark.at_sample),
-                ..mark
-            });
+            cleared(DueMark { at_sample: self.played.min(mark.at_sample), ..mark });
         }
         let dropped = self.queued;
         let mut fade = [0i16; FADE];
@@ -132,12 +121,7 @@ impl Playout {
 
     /// Takes the next frame: samples and payload of the codec. Returns how many samples of it were
     /// queued audio; the rest is background or silence.
-    pub fn next_frame(
-        &mut self,
-        codec: Codec,
-        frame: &mut [i16; FRAME_SAMPLES],
-        payload: &mut [u8],
-    ) -> usize {
+    pub fn next_frame(&mut self, codec: Codec, frame: &mut [i16; FRAME_SAMPLES], payload: &mut [u8]) -> usize {
         let payload = &mut payload[..FRAME_SAMPLES];
         if self.queued == 0 {
             self.idle(codec, frame, payload);
@@ -228,9 +212,7 @@ impl Segment {
         };
         frame.copy_from_slice(samples);
         match &self.clip.encoded {
-            Some((encoded, bytes)) if *encoded == codec => {
-                payload.copy_from_slice(&bytes[range.clone()])
-            }
+            Some((encoded, bytes)) if *encoded == codec => payload.copy_from_slice(&bytes[range.clone()]),
             _ => codec.encode(frame, payload),
         }
         self.next = range.end;
@@ -263,10 +245,7 @@ mod tests {
                 match n % 3 {
                     0 => playout.play(part),
                     1 => playout.play_clip(&Clip::new(part)),
-                    _ => playout.play_clip(&Clip::encoded(
-                        part,
-                        if n % 2 == 0 { Codec::Pcma } else { Codec::Pcmu },
-                    )),
+                    _ => playout.play_clip(&Clip::encoded(part, if n % 2 == 0 { Codec::Pcma } else { Codec::Pcmu })),
                 };
             }
             let heard: Vec<i16> = (0..10).flat_map(|_| next(&mut playout).1).collect();
@@ -305,10 +284,7 @@ mod tests {
         assert_eq!((dropped, cleared), (600, vec![(9, 160)]));
         let (taken, frame) = next(&mut playout);
         assert_eq!(taken, 40);
-        assert!(
-            frame[..40].windows(2).all(|w| w[0] > w[1]) && frame[39] < 50,
-            "{frame:?}"
-        );
+        assert!(frame[..40].windows(2).all(|w| w[0] > w[1]) && frame[39] < 50, "{frame:?}");
         assert_eq!(frame[40..], [0; 120]);
         assert_eq!(next(&mut playout).0, 0);
         assert!(playout.poll_mark().is_none());
@@ -328,17 +304,9 @@ mod tests {
     #[test]
     fn background_loops_and_gives_way() {
         let mut playout = Playout::default();
-        playout.set_background(Some(Clip::encoded(
-            (0..100).collect::<Vec<i16>>(),
-            Codec::Pcma,
-        )));
+        playout.set_background(Some(Clip::encoded((0..100).collect::<Vec<i16>>(), Codec::Pcma)));
         let heard: Vec<i16> = (0..5).flat_map(|_| next(&mut playout).1).collect();
-        assert!(
-            heard
-                .iter()
-                .enumerate()
-                .all(|(n, s)| *s == (n % 100) as i16)
-        );
+        assert!(heard.iter().enumerate().all(|(n, s)| *s == (n % 100) as i16));
         playout.play(&[-1; 160]);
         assert_eq!(next(&mut playout), (160, vec![-1; 160]));
         assert_eq!(next(&mut playout).1[0], 0);

@@ -160,11 +160,7 @@ impl Recorder {
                 self.recycle(oldest);
             }
         }
-        self.finished.push_back(Block {
-            first_frame: self.first,
-            frames,
-            buffer,
-        });
+        self.finished.push_back(Block { first_frame: self.first, frames, buffer });
         self.first += frames as u64;
         let fresh = match self.spare.pop() {
             Some(mut spare) => {
@@ -193,8 +189,7 @@ impl Recorder {
             };
             let from = at % BLOCK_FRAMES;
             let count = samples.len().min(BLOCK_FRAMES - from);
-            let frames = block[from * FRAME_BYTES..(from + count) * FRAME_BYTES]
-                .chunks_exact_mut(FRAME_BYTES);
+            let frames = block[from * FRAME_BYTES..(from + count) * FRAME_BYTES].chunks_exact_mut(FRAME_BYTES);
             let offset = channel as usize;
             for (frame, sample) in frames.zip(samples) {
                 frame[offset..offset + 2].copy_from_slice(&sample.to_le_bytes());
@@ -227,6 +222,8 @@ struct FarState {
     least: i64,
     least_before: i64,
     period_ends: u64,
+    /// Until then the fastest packet is still being looked for.
+    settles_at: u64,
     /// Where the packet of the newest timestamp ended, in both clocks.
     end: (i64, i64),
 }
@@ -239,6 +236,8 @@ struct Placed {
 
 /// Over this span the fastest packet counts: 5 s to 10 s.
 const PERIOD: u64 = 40_000;
+/// At the start the offset jumps instead of gliding: 1 s.
+const SETTLING: u64 = 8000;
 /// A difference from here on is no drift but another path: 80 ms.
 const STEP: i64 = 640;
 
@@ -254,22 +253,16 @@ impl FarClock {
                 least,
                 least_before: least,
                 period_ends: arrival + PERIOD,
+                settles_at: arrival + SETTLING,
                 end: (start + length, start + length + least),
             });
-            return Placed {
-                at: start + least,
-                gap: 0,
-            };
+            return Placed { at: start + least, gap: 0 };
         };
         let ahead = timestamp.wrapping_sub(state.newest as u32) as i32;
         let start = state.newest + i64::from(ahead);
         state.follow(arrival, arrival as i64 - start - length);
         let at = start + state.offset;
-        let gap = if start == state.end.0 {
-            (at - state.end.1).clamp(0, STEP / 16) as u32
-        } else {
-            0
-        };
+        let gap = if start == state.end.0 { (at - state.end.1).clamp(0, STEP / 16) as u32 } else { 0 };
         if ahead >= 0 {
             state.newest = start;
             state.end = (start + length, at + length);
@@ -290,6 +283,7 @@ impl FarState {
         let error = self.least.min(self.least_before) - self.offset;
         self.offset += match error.abs() {
             0 => 0,
+            _ if arrival < self.settles_at => error,
             STEP.. => error,
             small => error.signum() * (1 + small / 32),
         };

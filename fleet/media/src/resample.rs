@@ -67,11 +67,7 @@ impl Resampler {
             up: u64::from(up),
             down: u64::from(down),
             taps,
-            kernel: if up == down {
-                Vec::new()
-            } else {
-                kernel(up, half, CUTOFF / widening)
-            },
+            kernel: if up == down { Vec::new() } else { kernel(up, half, CUTOFF / widening) },
             buffer: vec![0.0; half - 1],
             phase: 0,
             taken: 0,
@@ -94,9 +90,7 @@ impl Resampler {
             out.extend_from_slice(input);
             return;
         }
-        self.feed(input.iter().map(|s| f32::from(*s)), |sample| {
-            out.push(to_i16(sample))
-        });
+        self.feed(input.iter().map(|s| f32::from(*s)), |sample| out.push(to_i16(sample)));
     }
 
     /// Ends the stream: what the filter still holds is appended to `out`, which then has
@@ -153,8 +147,7 @@ impl Resampler {
 /// As [`Resampler::new`].
 pub fn resample_i16(from: u32, to: u32, input: &[i16]) -> Result<Vec<i16>, ResampleError> {
     let mut resampler = Resampler::new(from, to)?;
-    let mut out =
-        Vec::with_capacity((input.len() as u64 * u64::from(to) / u64::from(from)) as usize + 1);
+    let mut out = Vec::with_capacity((input.len() as u64 * u64::from(to) / u64::from(from)) as usize + 1);
     resampler.push_i16(input, &mut out);
     resampler.flush_i16(&mut out);
     Ok(out)
@@ -196,19 +189,11 @@ fn kernel(phases: u32, half: usize, cutoff: f64) -> Vec<f32> {
 }
 
 fn sinc(x: f64) -> f64 {
-    if x.abs() < 1e-9 {
-        1.0
-    } else {
-        (PI * x).sin() / (PI * x)
-    }
+    if x.abs() < 1e-9 { 1.0 } else { (PI * x).sin() / (PI * x) }
 }
 
 fn kaiser(x: f64) -> f64 {
-    if x.abs() >= 1.0 {
-        0.0
-    } else {
-        bessel_i0(BETA * (1.0 - x * x).sqrt()) / bessel_i0(BETA)
-    }
+    if x.abs() >= 1.0 { 0.0 } else { bessel_i0(BETA * (1.0 - x * x).sqrt()) / bessel_i0(BETA) }
 }
 
 /// Modified Bessel function of the first kind, order 0, by its series.
@@ -249,15 +234,10 @@ mod tests {
             for part in [0.05, 0.3, 0.7, 0.84] {
                 let hz = limit * part;
                 let length = from as usize / 2;
-                let out =
-                    resample_i16(from, to, &sine_at(f64::from(from), hz, length, 8000.0)).unwrap();
+                let out = resample_i16(from, to, &sine_at(f64::from(from), hz, length, 8000.0)).unwrap();
                 let expect = sine_at(f64::from(to), hz, out.len(), 8000.0);
                 let (a, b) = (out.len() / 4, out.len() * 3 / 4);
-                let off: Vec<i16> = out[a..b]
-                    .iter()
-                    .zip(&expect[a..b])
-                    .map(|(o, e)| o - e)
-                    .collect();
+                let off: Vec<i16> = out[a..b].iter().zip(&expect[a..b]).map(|(o, e)| o - e).collect();
                 let error = energy(&off) / energy(&expect[a..b]);
                 assert!(error < 1e-3, "{from} to {to}, {hz} Hz: error {error}");
             }
@@ -301,9 +281,7 @@ mod tests {
             for block in [1, 7, 160, 441, 1000] {
                 let mut resampler = Resampler::new(from, to).unwrap();
                 let mut out = Vec::new();
-                input
-                    .chunks(block)
-                    .for_each(|c| resampler.push_i16(c, &mut out));
+                input.chunks(block).for_each(|c| resampler.push_i16(c, &mut out));
                 resampler.flush_i16(&mut out);
                 assert_eq!(out, whole, "{from} to {to} in blocks of {block}");
             }
@@ -313,28 +291,14 @@ mod tests {
     #[test]
     fn equal_rates_pass_through_and_impossible_ones_are_refused() {
         assert_eq!(resample_i16(8000, 8000, &[1, -2, 3]).unwrap(), [1, -2, 3]);
-        assert_eq!(
-            Resampler::new(0, 8000).unwrap_err(),
-            ResampleError::ZeroRate
-        );
-        let odd = ResampleError::Unsupported {
-            from: 8000,
-            to: 44_101,
-        };
+        assert_eq!(Resampler::new(0, 8000).unwrap_err(), ResampleError::ZeroRate);
+        let odd = ResampleError::Unsupported { from: 8000, to: 44_101 };
         assert_eq!(Resampler::new(8000, 44_101).unwrap_err(), odd);
     }
 
     #[test]
     fn full_scale_saturates() {
-        let square: Vec<i16> = (0..8000)
-            .map(|n| {
-                if (n / 20) % 2 == 0 {
-                    i16::MAX
-                } else {
-                    i16::MIN
-                }
-            })
-            .collect();
+        let square: Vec<i16> = (0..8000).map(|n| if (n / 20) % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
         let out = resample_i16(8000, 16_000, &square).unwrap();
         assert!(out.contains(&i16::MAX) && out.contains(&i16::MIN));
     }

@@ -129,13 +129,8 @@ mod tests {
     #[test]
     fn what_we_write_the_independent_parser_reads() {
         let mut packet = [0u8; MAX_PACKET];
-        let header = Header {
-            marker: true,
-            payload_type: 101,
-            sequence: 65_535,
-            timestamp: 0xFFFF_FF60,
-            ssrc: 0xDEAD_BEEF,
-        };
+        let header =
+            Header { marker: true, payload_type: 101, sequence: 65_535, timestamp: 0xFFFF_FF60, ssrc: 0xDEAD_BEEF };
         header.write(&mut packet);
         packet[HEADER..HEADER + 4].copy_from_slice(&[5, 0x8A, 0, 160]);
         let theirs = rtp_types::RtpPacket::parse(&packet[..HEADER + 4]).unwrap();
@@ -172,11 +167,7 @@ mod tests {
                 assert_eq!(ours.ssrc, theirs.ssrc());
                 let padding = usize::from(theirs.padding().unwrap_or(0));
                 let payload = theirs.payload();
-                let end = if ours.payload.len() == payload.len() {
-                    payload.len()
-                } else {
-                    payload.len() - padding
-                };
+                let end = if ours.payload.len() == payload.len() { payload.len() } else { payload.len() - padding };
                 assert_eq!(ours.payload, &payload[..end]);
             }
         }

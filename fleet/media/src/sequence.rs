@@ -103,12 +103,7 @@ impl SequenceTracker {
         }
         // A base away from zero lets earlier, reordered packets have a number too.
         let first = (1 << 16) + u64::from(sequence);
-        self.current = Some(Current {
-            ssrc,
-            first,
-            highest: first,
-            seen: 1,
-        });
+        self.current = Some(Current { ssrc, first, highest: first, seen: 1 });
         self.accepted();
     }
 
@@ -126,11 +121,7 @@ mod tests {
     fn check(packets: &[(u32, u16, Verdict)], lost: u64) {
         let mut tracker = SequenceTracker::default();
         for (n, (ssrc, sequence, expect)) in packets.iter().enumerate() {
-            assert_eq!(
-                tracker.observe(*ssrc, *sequence),
-                *expect,
-                "packet {n} of {packets:?}"
-            );
+            assert_eq!(tracker.observe(*ssrc, *sequence), *expect, "packet {n} of {packets:?}");
         }
         assert_eq!(tracker.lost(), lost, "{packets:?}");
     }
@@ -139,15 +130,7 @@ mod tests {
     fn in_order_gap_and_reorder() {
         check(&[(1, 10, Restart), (1, 11, Accept), (1, 12, Accept)], 0);
         check(&[(1, 10, Restart), (1, 13, Accept)], 2);
-        check(
-            &[
-                (1, 10, Restart),
-                (1, 13, Accept),
-                (1, 12, Accept),
-                (1, 11, Accept),
-            ],
-            0,
-        );
+        check(&[(1, 10, Restart), (1, 13, Accept), (1, 12, Accept), (1, 11, Accept)], 0);
         check(&[(1, 10, Restart), (1, 9, Accept)], 0);
         check(&[(1, 10, Restart), (1, 8, Accept)], 1);
     }
@@ -155,89 +138,30 @@ mod tests {
     #[test]
     fn duplicates() {
         check(&[(1, 10, Restart), (1, 10, Duplicate)], 0);
-        check(
-            &[
-                (1, 10, Restart),
-                (1, 11, Accept),
-                (1, 10, Duplicate),
-                (1, 11, Duplicate),
-            ],
-            0,
-        );
-        check(
-            &[
-                (1, 10, Restart),
-                (1, 12, Accept),
-                (1, 11, Accept),
-                (1, 11, Duplicate),
-            ],
-            0,
-        );
+        check(&[(1, 10, Restart), (1, 11, Accept), (1, 10, Duplicate), (1, 11, Duplicate)], 0);
+        check(&[(1, 10, Restart), (1, 12, Accept), (1, 11, Accept), (1, 11, Duplicate)], 0);
     }
 
     #[test]
     fn wrap() {
         check(&[(1, 65_535, Restart), (1, 0, Accept), (1, 1, Accept)], 0);
-        check(
-            &[
-                (1, 65_534, Restart),
-                (1, 1, Accept),
-                (1, 65_535, Accept),
-                (1, 65_535, Duplicate),
-            ],
-            1,
-        );
+        check(&[(1, 65_534, Restart), (1, 1, Accept), (1, 65_535, Accept), (1, 65_535, Duplicate)], 1);
         check(&[(1, 0, Restart), (1, 65_535, Accept)], 0);
     }
 
     #[test]
     fn a_new_ssrc_needs_two_in_sequence() {
-        check(
-            &[
-                (1, 10, Restart),
-                (2, 500, Probation),
-                (1, 11, Accept),
-                (2, 501, Probation),
-                (2, 502, Restart),
-            ],
-            0,
-        );
-        check(
-            &[
-                (1, 10, Restart),
-                (2, 500, Probation),
-                (2, 502, Probation),
-                (2, 503, Restart),
-                (2, 504, Accept),
-            ],
-            0,
-        );
-        check(
-            &[(1, 10, Restart), (2, 500, Probation), (3, 501, Probation)],
-            0,
-        );
+        check(&[(1, 10, Restart), (2, 500, Probation), (1, 11, Accept), (2, 501, Probation), (2, 502, Restart)], 0);
+        check(&[(1, 10, Restart), (2, 500, Probation), (2, 502, Probation), (2, 503, Restart), (2, 504, Accept)], 0);
+        check(&[(1, 10, Restart), (2, 500, Probation), (3, 501, Probation)], 0);
     }
 
     #[test]
     fn a_jump_needs_two_in_sequence() {
-        check(
-            &[(1, 10, Restart), (1, 40_000, Probation), (1, 11, Accept)],
-            0,
-        );
-        check(
-            &[
-                (1, 10, Restart),
-                (1, 40_000, Probation),
-                (1, 40_001, Restart),
-                (1, 40_002, Accept),
-            ],
-            0,
-        );
+        check(&[(1, 10, Restart), (1, 40_000, Probation), (1, 11, Accept)], 0);
+        check(&[(1, 10, Restart), (1, 40_000, Probation), (1, 40_001, Restart), (1, 40_002, Accept)], 0);
         check(&[(1, 10, Restart), (1, 3010, Accept)], 2999);
         check(&[(1, 10, Restart), (1, 3011, Probation)], 0);
-        check(
-            &[(1, 500, Restart), (1, 400, Accept), (1, 399, Probation)],
-            99,
-        );
+        check(&[(1, 500, Restart), (1, 400, Accept), (1, 399, Probation)], 99);
     }
 }

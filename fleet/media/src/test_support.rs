@@ -3,10 +3,7 @@
 use std::time::Instant;
 
 /// Some instant. Tests only ever add to it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an Instant can't be made otherwise; its value is never used"
-)]
+#[expect(clippy::disallowed_methods, reason = "an Instant can't be made otherwise; its value is never used")]
 pub(crate) fn epoch() -> Instant {
     Instant::now()
 }
@@ -43,9 +40,7 @@ pub(crate) fn sine(hz: f64, samples: usize, amplitude: f64) -> Vec<i16> {
 }
 
 pub(crate) fn sine_at(rate: f64, hz: f64, samples: usize, amplitude: f64) -> Vec<i16> {
-    (0..samples)
-        .map(|n| (amplitude * (std::f64::consts::TAU * hz * n as f64 / rate).sin()) as i16)
-        .collect()
+    (0..samples).map(|n| (amplitude * (std::f64::consts::TAU * hz * n as f64 / rate).sin()) as i16).collect()
 }
 
 /// Harmonics of a pitch falling by 6 dB an octave: a vowel as far as pitch search is concerned.
@@ -53,9 +48,7 @@ pub(crate) fn voiced(pitch: f64, samples: usize, amplitude: f64) -> Vec<i16> {
     (0..samples)
         .map(|n| {
             let t = std::f64::consts::TAU * pitch * n as f64 / 8000.0;
-            let sum: f64 = (1..=10)
-                .map(|k| (t * f64::from(k) + f64::from(k * k)).sin() / f64::from(k))
-                .sum();
+            let sum: f64 = (1..=10).map(|k| (t * f64::from(k) + f64::from(k * k)).sin() / f64::from(k)).sum();
             (amplitude * sum / 2.0) as i16
         })
         .collect()
@@ -63,9 +56,7 @@ pub(crate) fn voiced(pitch: f64, samples: usize, amplitude: f64) -> Vec<i16> {
 
 pub(crate) fn noise(seed: u64, samples: usize, amplitude: f64) -> Vec<i16> {
     let mut seeded = Seeded(seed);
-    (0..samples)
-        .map(|_| (amplitude * (2.0 * seeded.unit() - 1.0)) as i16)
-        .collect()
+    (0..samples).map(|_| (amplitude * (2.0 * seeded.unit() - 1.0)) as i16).collect()
 }
 
 /// Mean square.

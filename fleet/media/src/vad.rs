@@ -16,10 +16,13 @@ const MAX_EVENTS: usize = 64;
 /// When speech counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VadConfig {
-    /// Score from which a step counts as speech.
+    /// Score that speech must reach once. Loud line noise comes up to 0.63, speech to 0.9.
     pub on: f32,
-    /// Score under which it no longer does.
+    /// Score under which a step is no speech.
     pub off: f32,
+    /// A step this far under the best score since the onset is no speech either: in loud noise the
+    /// score never falls under `off`.
+    pub drop: f32,
     /// Milliseconds of speech before [`VadEvent::SpeechStarted`].
     pub onset_ms: u32,
     /// Milliseconds without speech before [`VadEvent::SpeechEnded`].
@@ -28,12 +31,7 @@ pub struct VadConfig {
 
 impl Default for VadConfig {
     fn default() -> Self {
-        Self {
-            on: 0.5,
-            off: 0.35,
-            onset_ms: 48,
-            hangover_ms: 160,
-        }
+        Self { on: 0.66, off: 0.45, drop: 0.3, onset_ms: 48, hangover_ms: 160 }
     }
 }
 
@@ -64,10 +62,7 @@ pub struct Vad {
 
 impl std::fmt::Debug for Vad {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vad")
-            .field("hysteresis", &self.hysteresis)
-            .field("score", &self.score)
-            .finish_non_exhaustive()
+        f.debug_struct("Vad").field("hysteresis", &self.hysteresis).field("score", &self.score).finish_non_exhaustive()
     }
 }
 
@@ -140,49 +135,58 @@ impl Vad {
 struct Hysteresis {
     config: VadConfig,
     speaking: bool,
-    /// Steps of speech in a row.
+    /// Steps in a row that may be speech.
     run: u64,
+    /// Best score of this run, or since speech started.
+    best: f32,
     position: u64,
     last_speech: u64,
 }
 
+/// Steps before the score reached `on` that count as speech already: 64 ms.
+const BACKDATED: u64 = 4;
+
 impl Hysteresis {
     fn new(config: VadConfig) -> Self {
-        Self {
-            config,
-            speaking: false,
-            run: 0,
-            position: 0,
-            last_speech: 0,
-        }
+        Self { config, speaking: false, run: 0, best: 0.0, position: 0, last_speech: 0 }
     }
 
     fn step(&mut self, score: f32) -> Option<VadEvent> {
         self.position += STEP;
-        let threshold = if self.speaking || self.run > 0 {
-            self.config.off
-        } else {
-            self.config.on
-        };
-        if score >= threshold {
-            self.run += 1;
-            self.last_speech = self.position;
-            if !self.speaking && self.run * STEP >= u64::from(self.config.onset_ms) * 8 {
-                self.speaking = true;
-                let at = self.position - self.run * STEP;
-                return Some(VadEvent::SpeechStarted { at });
-            }
+        let floor = self.config.off.max(self.best - self.config.drop);
+        if score < floor {
+            self.run = 0;
+            return self.silent();
+        }
+        if self.best < self.config.on {
+            self.run = self.run.min(BACKDATED);
+        }
+        self.run += 1;
+        self.best = self.best.max(score);
+        if self.best < self.config.on {
             return None;
         }
-        self.run = 0;
-        let silent = self.position - self.last_speech;
-        if self.speaking && silent >= u64::from(self.config.hangover_ms) * 8 {
-            self.speaking = false;
-            return Some(VadEvent::SpeechEnded {
-                at: self.last_speech,
-            });
+        self.last_speech = self.position;
+        if self.speaking || self.run * STEP < u64::from(self.config.onset_ms) * 8 {
+            return None;
         }
-        None
+        self.speaking = true;
+        let at = self.position - self.run * STEP;
+        Some(VadEvent::SpeechStarted { at })
+    }
+
+    fn silent(&mut self) -> Option<VadEvent> {
+        if !self.speaking {
+            self.best = 0.0;
+            return None;
+        }
+        let silent = self.position - self.last_speech;
+        if silent < u64::from(self.config.hangover_ms) * 8 {
+            return None;
+        }
+        self.speaking = false;
+        self.best = 0.0;
+        Some(VadEvent::SpeechEnded { at: self.last_speech })
     }
 }
 
@@ -206,15 +210,14 @@ mod tests {
         check(&silence, &[]);
         check(&[0.1, 0.9, 0.9, 0.1, 0.9, 0.9], &[]);
         check(&[0.1, 0.9, 0.9, 0.9], &[SpeechStarted { at: 128 }]);
-        check(&[0.6, 0.4, 0.4], &[SpeechStarted { at: 0 }]);
-        check(&[0.4, 0.4, 0.4, 0.4], &[]);
+        check(&[0.7, 0.5, 0.5], &[SpeechStarted { at: 0 }]);
+        check(&[0.6; 20], &[]);
+        let noisy = [&[0.6; 20][..], &[0.9; 5], &[0.58; 12]].concat();
+        check(&noisy, &[SpeechStarted { at: 16 * 128 }, SpeechEnded { at: 25 * 128 }]);
         let spoken = [&[0.9; 5][..], &silence].concat();
         check(&spoken, &[SpeechStarted { at: 0 }, SpeechEnded { at: 640 }]);
-        let paused = [&[0.9; 5][..], &[0.1; 9], &[0.4], &silence].concat();
-        check(
-            &paused,
-            &[SpeechStarted { at: 0 }, SpeechEnded { at: 15 * 128 }],
-        );
+        let paused = [&[0.9; 5][..], &[0.1; 9], &[0.7], &silence].concat();
+        check(&paused, &[SpeechStarted { at: 0 }, SpeechEnded { at: 15 * 128 }]);
     }
 
     /// Onset and end of a synthetic voice saying a sentence, set in line noise.
@@ -226,7 +229,9 @@ mod tests {
         audio.extend(&wav.samples);
         let end = audio.len() as i64;
         audio.extend(noise(2, 8000, 30.0));
-        for block in [160, 333] {
+        let loud = noise(3, audio.len(), 1000.0);
+        let noisy: Vec<i16> = audio.iter().zip(&loud).map(|(a, n)| a.saturating_add(*n)).collect();
+        for (audio, block) in [(&audio, 160), (&audio, 333), (&noisy, 160)] {
             let mut vad = Vad::new(VadConfig::default()).unwrap();
             let mut events = Vec::new();
             for chunk in audio.chunks(block) {
@@ -247,11 +252,7 @@ mod tests {
 
     #[test]
     fn silence_and_noise_are_no_speech() {
-        for audio in [
-            vec![0; 40_000],
-            noise(1, 40_000, 100.0),
-            noise(2, 40_000, 3000.0),
-        ] {
+        for audio in [vec![0; 40_000], noise(1, 40_000, 100.0), noise(2, 40_000, 3000.0)] {
             let mut vad = Vad::new(VadConfig::default()).unwrap();
             vad.push(&audio);
             assert_eq!(vad.poll_event(), None);

@@ -16,10 +16,7 @@ pub struct WavFormat {
 }
 
 /// A stereo recording of a narrowband call.
-pub const CALL_RECORDING: WavFormat = WavFormat {
-    channels: 2,
-    sample_rate: crate::SAMPLE_RATE,
-};
+pub const CALL_RECORDING: WavFormat = WavFormat { channels: 2, sample_rate: crate::SAMPLE_RATE };
 
 impl WavFormat {
     /// The header of a file with this many bytes of samples. Lengths over 4 GiB are capped.
@@ -108,26 +105,15 @@ impl Wav {
                 _ => {}
             }
             // Chunks are padded to an even length.
-            rest = body
-                .get(length.saturating_add(length & 1)..)
-                .unwrap_or_default();
+            rest = body.get(length.saturating_add(length & 1)..).unwrap_or_default();
         }
-        Err(if format.is_some() {
-            WavError::NoData
-        } else {
-            WavError::Format
-        })
+        Err(if format.is_some() { WavError::NoData } else { WavError::Format })
     }
 
     /// The samples of one channel; all of them of a mono file.
     pub fn channel(&self, index: u16) -> Vec<i16> {
         let step = usize::from(self.channels.max(1));
-        self.samples
-            .iter()
-            .skip(usize::from(index))
-            .step_by(step)
-            .copied()
-            .collect()
+        self.samples.iter().skip(usize::from(index)).step_by(step).copied().collect()
     }
 }
 
@@ -145,9 +131,7 @@ impl Format {
         let mut tag = word(0);
         if tag == 0xFFFE {
             // WAVE_FORMAT_EXTENSIBLE: the tag starts the sub-format.
-            tag = more
-                .get(8..10)
-                .map_or(tag, |t| u16::from_le_bytes([t[0], t[1]]));
+            tag = more.get(8..10).map_or(tag, |t| u16::from_le_bytes([t[0], t[1]]));
         }
         let format = Self {
             tag,
@@ -164,29 +148,15 @@ impl Format {
     fn decode(&self, data: &[u8]) -> Result<Wav, WavError> {
         let samples = match (self.tag, self.bits) {
             (1, 8) => data.iter().map(|b| (i16::from(*b) - 128) << 8).collect(),
-            (1, 16) => data
-                .chunks_exact(2)
-                .map(|b| i16::from_le_bytes([b[0], b[1]]))
-                .collect(),
-            (3, 32) => data
-                .chunks_exact(4)
-                .map(|b| (f32::from_le_bytes([b[0], b[1], b[2], b[3]]) * 32768.0) as i16)
-                .collect(),
-            (6, 8) => data
-                .iter()
-                .map(|b| g711::ALAW_DECODE[usize::from(*b)])
-                .collect(),
-            (7, 8) => data
-                .iter()
-                .map(|b| g711::ULAW_DECODE[usize::from(*b)])
-                .collect(),
+            (1, 16) => data.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect(),
+            (3, 32) => {
+                data.chunks_exact(4).map(|b| (f32::from_le_bytes([b[0], b[1], b[2], b[3]]) * 32768.0) as i16).collect()
+            }
+            (6, 8) => data.iter().map(|b| g711::ALAW_DECODE[usize::from(*b)]).collect(),
+            (7, 8) => data.iter().map(|b| g711::ULAW_DECODE[usize::from(*b)]).collect(),
             (tag, bits) => return Err(WavError::Unsupported { tag, bits }),
         };
-        Ok(Wav {
-            channels: self.channels,
-            sample_rate: self.sample_rate,
-            samples,
-        })
+        Ok(Wav { channels: self.channels, sample_rate: self.sample_rate, samples })
     }
 }
 
@@ -209,13 +179,7 @@ mod tests {
         assert_eq!(reader.spec().sample_rate, 8000);
         assert_eq!(reader.spec().bits_per_sample, 16);
         assert_eq!(reader.duration(), 200);
-        assert_eq!(
-            reader
-                .samples::<i16>()
-                .map(Result::unwrap)
-                .collect::<Vec<_>>(),
-            samples
-        );
+        assert_eq!(reader.samples::<i16>().map(Result::unwrap).collect::<Vec<_>>(), samples);
     }
 
     #[test]
@@ -236,11 +200,7 @@ mod tests {
                 channels: 1,
                 sample_rate: 22_050,
                 bits_per_sample: bits,
-                sample_format: if bits == 32 {
-                    hound::SampleFormat::Float
-                } else {
-                    hound::SampleFormat::Int
-                },
+                sample_format: if bits == 32 { hound::SampleFormat::Float } else { hound::SampleFormat::Int },
             };
             let mut writer = hound::WavWriter::new(&mut bytes, spec).unwrap();
             for n in [-64, 0, 63] {
@@ -260,10 +220,7 @@ mod tests {
     #[test]
     fn channels_come_apart() {
         let wav = Wav::read(&file(&[1, -1, 2, -2, 3, -3])).unwrap();
-        assert_eq!(
-            (wav.channel(0), wav.channel(1)),
-            (vec![1, 2, 3], vec![-1, -2, -3])
-        );
+        assert_eq!((wav.channel(0), wav.channel(1)), (vec![1, 2, 3], vec![-1, -2, -3]));
     }
 
     #[test]
@@ -287,9 +244,6 @@ mod tests {
         }
         let mut odd = bytes.clone();
         odd[34] = 24;
-        assert_eq!(
-            Wav::read(&odd),
-            Err(WavError::Unsupported { tag: 1, bits: 24 })
-        );
+        assert_eq!(Wav::read(&odd), Err(WavError::Unsupported { tag: 1, bits: 24 }));
     }
 }

@@ -1,9 +1,9 @@
 //! The malformed and hostile datagrams of `data/rtp`, one file a case: what a stream makes of each.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it doesn't expect")]
+
 use media::codec::Codec;
-use media::{
-    FRAME, FRAME_SAMPLES, FarFrame, MAX_PACKET, Remote, Stream, StreamConfig, StreamStats,
-};
+use media::{FRAME, FRAME_SAMPLES, FarFrame, MAX_PACKET, Remote, Stream, StreamConfig, StreamStats};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
@@ -17,10 +17,7 @@ struct Call {
     far: [i16; FRAME_SAMPLES],
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an Instant can't be made otherwise; its value is never used"
-)]
+#[expect(clippy::disallowed_methods, reason = "an Instant can't be made otherwise; its value is never used")]
 fn epoch() -> Instant {
     Instant::now()
 }
@@ -36,16 +33,11 @@ impl Call {
             first_timestamp: 1,
             record: true,
         };
-        Self {
-            stream: Stream::new(now, config),
-            now,
-            far: [0; FRAME_SAMPLES],
-        }
+        Self { stream: Stream::new(now, config), now, far: [0; FRAME_SAMPLES] }
     }
 
     fn receive(&mut self, source: &str, bytes: &[u8]) {
-        self.stream
-            .handle_rtp(self.now, source.parse().unwrap(), bytes);
+        self.stream.handle_rtp(self.now, source.parse().unwrap(), bytes);
     }
 
     fn tick(&mut self) -> (FarFrame, SocketAddr) {
@@ -71,9 +63,7 @@ impl Call {
 }
 
 fn case(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/rtp")
-        .join(format!("{name}.bin"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/rtp").join(format!("{name}.bin"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -81,10 +71,7 @@ fn index() -> Vec<(String, String)> {
     let text = include_str!("data/rtp/index.tsv");
     let rows = text.lines().skip(1).map(|line| {
         let mut columns = line.split('\t');
-        (
-            columns.next().unwrap().to_owned(),
-            columns.next().unwrap().to_owned(),
-        )
+        (columns.next().unwrap().to_owned(), columns.next().unwrap().to_owned())
     });
     rows.collect()
 }
@@ -113,12 +100,7 @@ fn every_case_is_taken_or_dropped_and_counted() {
 
 #[test]
 fn lengths_are_read_right() {
-    for (name, samples) in [
-        ("ok_pcmu_odd", 137),
-        ("ok_csrc15", 160),
-        ("ok_ext", 160),
-        ("ok_pad4", 160),
-    ] {
+    for (name, samples) in [("ok_pcmu_odd", 137), ("ok_csrc15", 160), ("ok_ext", 160), ("ok_pad4", 160)] {
         let bytes = case(name);
         let packet = media::rtp::Packet::parse(&bytes).unwrap();
         assert_eq!(packet.payload.len(), samples, "{name}");
@@ -140,10 +122,7 @@ fn a_new_ssrc_is_taken_at_its_second_packet() {
     call.talk(1, 10);
     let first = case("atk_new_ssrc");
     call.receive(SDP, &first);
-    assert_eq!(
-        (call.stream.stats().received, call.stream.stats().unproven),
-        (10, 1)
-    );
+    assert_eq!((call.stream.stats().received, call.stream.stats().unproven), (10, 1));
     let mut second = first.clone();
     let next = u16::from_be_bytes([first[2], first[3]]) + 1;
     second[2..4].copy_from_slice(&next.to_be_bytes());
@@ -161,10 +140,7 @@ fn a_jump_of_the_sequence_is_taken_at_its_second_packet() {
     let mut second = first.clone();
     second[2..4].copy_from_slice(&40_001u16.to_be_bytes());
     call.receive(SDP, &second);
-    assert_eq!(
-        (call.stream.stats().received, call.stream.stats().lost),
-        (11, 0)
-    );
+    assert_eq!((call.stream.stats().received, call.stream.stats().lost), (11, 0));
 }
 
 #[test]
@@ -204,11 +180,7 @@ fn random_bytes_are_survived() {
         state ^= state << 17;
         state
     };
-    let cases: Vec<Vec<u8>> = index()
-        .iter()
-        .map(|(name, _)| case(name))
-        .filter(|c| !c.is_empty())
-        .collect();
+    let cases: Vec<Vec<u8>> = index().iter().map(|(name, _)| case(name)).filter(|c| !c.is_empty()).collect();
     let mut call = Call::new();
     for _ in 0..200_000 {
         let mut bytes = cases[random() as usize % cases.len()].clone();

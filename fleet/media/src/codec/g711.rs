@@ -30,16 +30,8 @@ const fn ulaw_encode_table() -> [u8; 1 << 14] {
     while index < table.len() {
         // The index is the upper 14 bits, two's complement.
         let negative = index >= 1 << 13;
-        let magnitude = if negative {
-            (1 << 14) - 1 - index
-        } else {
-            index
-        };
-        let biased = if magnitude + 33 > 0x1FFF {
-            0x1FFF
-        } else {
-            magnitude + 33
-        };
+        let magnitude = if negative { (1 << 14) - 1 - index } else { index };
+        let biased = if magnitude + 33 > 0x1FFF { 0x1FFF } else { magnitude + 33 };
         // Segment 0 starts at 33, so bit 5 is the lowest leading bit.
         let segment = (usize::BITS - 1 - biased.leading_zeros()) as usize - 5;
         let step = (biased >> (segment + 1)) & 0x0F;
@@ -55,11 +47,7 @@ const fn alaw_encode_table() -> [u8; 1 << 12] {
     let mut index = 0;
     while index < table.len() {
         let negative = index >= 1 << 11;
-        let magnitude = if negative {
-            (1 << 12) - 1 - index
-        } else {
-            index
-        };
+        let magnitude = if negative { (1 << 12) - 1 - index } else { index };
         let code = if magnitude < 32 {
             magnitude
         } else {
@@ -82,11 +70,7 @@ const fn ulaw_decode_table() -> [i16; 256] {
         let segment = (inverted >> 4) & 7;
         let step = inverted & 0x0F;
         let magnitude = (((step << 3) + 0x84) << segment) - 0x84;
-        table[code] = if inverted & 0x80 != 0 {
-            -(magnitude as i16)
-        } else {
-            magnitude as i16
-        };
+        table[code] = if inverted & 0x80 != 0 { -(magnitude as i16) } else { magnitude as i16 };
         code += 1;
     }
     table
@@ -99,16 +83,8 @@ const fn alaw_decode_table() -> [i16; 256] {
         let plain = code ^ 0x55;
         let segment = (plain >> 4) & 7;
         let step = (plain & 0x0F) << 4;
-        let magnitude = if segment == 0 {
-            step + 8
-        } else {
-            (step + 0x108) << (segment - 1)
-        };
-        table[code] = if plain & 0x80 != 0 {
-            magnitude as i16
-        } else {
-            -(magnitude as i16)
-        };
+        let magnitude = if segment == 0 { step + 8 } else { (step + 0x108) << (segment - 1) };
+        table[code] = if plain & 0x80 != 0 { magnitude as i16 } else { -(magnitude as i16) };
         code += 1;
     }
     table
@@ -122,11 +98,7 @@ mod tests {
     mod reference {
         pub(super) fn ulaw_compress(sample: i16) -> u8 {
             let sample = i32::from(sample);
-            let mut magnitude = if sample < 0 {
-                (!sample) >> 2
-            } else {
-                sample >> 2
-            } + 33;
+            let mut magnitude = if sample < 0 { (!sample) >> 2 } else { sample >> 2 } + 33;
             magnitude = magnitude.min(0x1FFF);
             let mut rest = magnitude >> 6;
             let mut segment = 1;
@@ -151,11 +123,7 @@ mod tests {
 
         pub(super) fn alaw_compress(sample: i16) -> u8 {
             let sample = i32::from(sample);
-            let mut code = if sample < 0 {
-                (!sample) >> 4
-            } else {
-                sample >> 4
-            };
+            let mut code = if sample < 0 { (!sample) >> 4 } else { sample >> 4 };
             if code > 15 {
                 let mut exponent = 1;
                 while code > 16 + 15 {
@@ -189,32 +157,16 @@ mod tests {
     #[test]
     fn encode_matches_the_reference_on_all_inputs() {
         for sample in i16::MIN..=i16::MAX {
-            assert_eq!(
-                ulaw_encode(sample),
-                reference::ulaw_compress(sample),
-                "mu {sample}"
-            );
-            assert_eq!(
-                alaw_encode(sample),
-                reference::alaw_compress(sample),
-                "A {sample}"
-            );
+            assert_eq!(ulaw_encode(sample), reference::ulaw_compress(sample), "mu {sample}");
+            assert_eq!(alaw_encode(sample), reference::alaw_compress(sample), "A {sample}");
         }
     }
 
     #[test]
     fn decode_matches_the_reference_on_all_inputs() {
         for code in 0..=255u8 {
-            assert_eq!(
-                ULAW_DECODE[usize::from(code)],
-                reference::ulaw_expand(code),
-                "mu {code}"
-            );
-            assert_eq!(
-                ALAW_DECODE[usize::from(code)],
-                reference::alaw_expand(code),
-                "A {code}"
-            );
+            assert_eq!(ULAW_DECODE[usize::from(code)], reference::ulaw_expand(code), "mu {code}");
+            assert_eq!(ALAW_DECODE[usize::from(code)], reference::alaw_expand(code), "A {code}");
         }
     }
 

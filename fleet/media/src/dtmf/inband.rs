@@ -45,12 +45,7 @@ fn classify(frame: &[i16; FRAME_SAMPLES]) -> Option<Digit> {
     if twisted || low + high < SHARE * total {
         return None;
     }
-    let key = [
-        ['1', '2', '3', 'A'],
-        ['4', '5', '6', 'B'],
-        ['7', '8', '9', 'C'],
-        ['*', '0', '#', 'D'],
-    ][row][column];
+    let key = [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']][row][column];
     debug_assert!(KEYS.contains(&key));
     Digit::from_char(key)
 }
@@ -74,11 +69,7 @@ mod tests {
     #[test]
     fn speech_and_noise_are_no_keys() {
         let mut detector = InbandDetector::default();
-        for audio in [
-            voiced(120.0, 80_000, 9000.0),
-            voiced(233.0, 80_000, 9000.0),
-            noise(1, 80_000, 9000.0),
-        ] {
+        for audio in [voiced(120.0, 80_000, 9000.0), voiced(233.0, 80_000, 9000.0), noise(1, 80_000, 9000.0)] {
             for frame in audio.chunks_exact(FRAME_SAMPLES) {
                 assert_eq!(detector.push(frame.try_into().unwrap()), None);
             }

@@ -19,9 +19,7 @@ impl std::fmt::Debug for Digit {
     }
 }
 
-const KEYS: [char; 16] = [
-    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D',
-];
+const KEYS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
 
 impl Digit {
     /// The key of an event code of RFC 4733 section 3.2; none for flash and tones.
@@ -32,9 +30,7 @@ impl Digit {
     /// The key written so; letters in either case.
     pub fn from_char(key: char) -> Option<Self> {
         let key = key.to_ascii_uppercase();
-        KEYS.iter()
-            .position(|k| *k == key)
-            .map(|code| Self(code as u8))
+        KEYS.iter().position(|k| *k == key).map(|code| Self(code as u8))
     }
 
     /// How the key is written.
@@ -84,10 +80,7 @@ mod tests {
             let digit = Digit::from_char(key).unwrap();
             assert_eq!(digit.event(), code);
             assert_eq!(digit.frequencies(), (low, high));
-            assert_eq!(
-                Digit::from_event(code).unwrap().as_char(),
-                key.to_ascii_uppercase()
-            );
+            assert_eq!(Digit::from_event(code).unwrap().as_char(), key.to_ascii_uppercase());
         }
         assert_eq!(Digit::from_char('E'), None);
         assert_eq!(Digit::from_event(16), None);

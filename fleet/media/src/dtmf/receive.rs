@@ -37,12 +37,7 @@ impl Event {
     /// The payload.
     pub fn to_bytes(self) -> [u8; 4] {
         let [high, low] = self.duration.to_be_bytes();
-        [
-            self.code,
-            (u8::from(self.end) << 7) | (self.volume & 0x3F),
-            high,
-            low,
-        ]
+        [self.code, (u8::from(self.end) << 7) | (self.volume & 0x3F), high, low]
     }
 }
 
@@ -88,12 +83,7 @@ impl EventReceiver {
             Some(current) if is_next_segment(current, timestamp, event) => {
                 current.before += u32::from(current.duration);
                 let old = current.timestamp;
-                *current = Current {
-                    timestamp,
-                    duration: event.duration,
-                    last: now,
-                    ..*current
-                };
+                *current = Current { timestamp, duration: event.duration, last: now, ..*current };
                 self.remember(old);
             }
             Some(current) if (timestamp.wrapping_sub(current.timestamp) as i32) < 0 => {
@@ -103,13 +93,8 @@ impl EventReceiver {
             }
             _ => {
                 lost_end = self.complete();
-                self.current = Some(Current {
-                    timestamp,
-                    code: event.code,
-                    before: 0,
-                    duration: event.duration,
-                    last: now,
-                });
+                self.current =
+                    Some(Current { timestamp, code: event.code, before: 0, duration: event.duration, last: now });
             }
         }
         let this = if event.end { self.complete() } else { None };
@@ -138,10 +123,7 @@ impl EventReceiver {
 }
 
 fn pressed(code: u8, duration: u32) -> Option<Pressed> {
-    Some(Pressed {
-        digit: Digit::from_event(code)?,
-        duration_ms: duration / 8,
-    })
+    Some(Pressed { digit: Digit::from_event(code)?, duration_ms: duration / 8 })
 }
 
 /// A segment goes on where the one before reached the greatest duration.
@@ -165,25 +147,12 @@ mod tests {
             let now = start + Duration::from_millis(*at);
             got.extend(receiver.handle_timeout(now));
             let code = Digit::from_char(*key).map_or(16, Digit::event);
-            let event = Event {
-                code,
-                end: *end,
-                volume: 10,
-                duration: *duration,
-            };
+            let event = Event { code, end: *end, volume: 10, duration: *duration };
             let event = Event::parse(&event.to_bytes()).unwrap();
-            got.extend(
-                receiver
-                    .handle(now, *timestamp, event)
-                    .into_iter()
-                    .flatten(),
-            );
+            got.extend(receiver.handle(now, *timestamp, event).into_iter().flatten());
         }
         got.extend(receiver.handle_timeout(start + Duration::from_secs(3600)));
-        let got: Vec<(char, u32)> = got
-            .iter()
-            .map(|p| (p.digit.as_char(), p.duration_ms))
-            .collect();
+        let got: Vec<(char, u32)> = got.iter().map(|p| (p.digit.as_char(), p.duration_ms)).collect();
         assert_eq!(got, expect);
     }
 
@@ -204,38 +173,22 @@ mod tests {
     #[test]
     fn only_the_end_came() {
         check(&[(0, 100, '#', true, 800)], &[('#', 100)]);
-        check(
-            &[(0, 100, '#', true, 800), (40, 100, '#', true, 800)],
-            &[('#', 100)],
-        );
+        check(&[(0, 100, '#', true, 800), (40, 100, '#', true, 800)], &[('#', 100)]);
     }
 
     #[test]
     fn the_end_never_came() {
+        check(&[(0, 100, '1', false, 160), (20, 100, '1', false, 320)], &[('1', 40)]);
         check(
-            &[(0, 100, '1', false, 160), (20, 100, '1', false, 320)],
-            &[('1', 40)],
-        );
-        check(
-            &[
-                (0, 100, '1', false, 160),
-                (60, 2000, '1', false, 160),
-                (80, 2000, '1', true, 320),
-            ],
+            &[(0, 100, '1', false, 160), (60, 2000, '1', false, 160), (80, 2000, '1', true, 320)],
             &[('1', 20), ('1', 40)],
         );
-        check(
-            &[(0, 100, '1', false, 160), (500, 9000, '2', true, 160)],
-            &[('1', 20), ('2', 20)],
-        );
+        check(&[(0, 100, '1', false, 160), (500, 9000, '2', true, 160)], &[('1', 20), ('2', 20)]);
     }
 
     #[test]
     fn the_same_key_twice_is_two_events() {
-        check(
-            &[(0, 100, '7', true, 400), (100, 1000, '7', true, 400)],
-            &[('7', 50), ('7', 50)],
-        );
+        check(&[(0, 100, '7', true, 400), (100, 1000, '7', true, 400)], &[('7', 50), ('7', 50)]);
     }
 
     #[test]
@@ -266,13 +219,7 @@ mod tests {
 
     #[test]
     fn timestamps_wrap() {
-        check(
-            &[
-                (0, u32::MAX - 100, '3', true, 400),
-                (100, 900, '4', true, 400),
-            ],
-            &[('3', 50), ('4', 50)],
-        );
+        check(&[(0, u32::MAX - 100, '3', true, 400), (100, 900, '4', true, 400)], &[('3', 50), ('4', 50)]);
     }
 
     #[test]
@@ -300,9 +247,7 @@ mod tests {
             let start = epoch();
             let mut receiver = EventReceiver::default();
             let mut got = String::new();
-            let keys: Vec<char> = (0..30)
-                .map(|_| KEYS_UNDER_TEST[seeded.below(12) as usize])
-                .collect();
+            let keys: Vec<char> = (0..30).map(|_| KEYS_UNDER_TEST[seeded.below(12) as usize]).collect();
             for (n, key) in keys.iter().enumerate() {
                 let timestamp = n as u32 * 1600;
                 // Five packets and three ends; of each event at least one gets through.
@@ -325,15 +270,10 @@ mod tests {
                     }
                 }
             }
-            got.extend(
-                receiver
-                    .handle_timeout(start + Duration::from_secs(60))
-                    .map(|p| p.digit.as_char()),
-            );
+            got.extend(receiver.handle_timeout(start + Duration::from_secs(60)).map(|p| p.digit.as_char()));
             assert_eq!(got, keys.iter().collect::<String>(), "seed {seed}");
         }
     }
 
-    const KEYS_UNDER_TEST: [char; 12] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#'];
+    const KEYS_UNDER_TEST: [char; 12] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#'];
 }

@@ -47,8 +47,7 @@ impl EventSender {
     pub fn send(&mut self, digits: &str) -> usize {
         let before = self.waiting.len();
         let room = MAX_DIGITS - before;
-        self.waiting
-            .extend(digits.chars().filter_map(Digit::from_char).take(room));
+        self.waiting.extend(digits.chars().filter_map(Digit::from_char).take(room));
         self.waiting.len() - before
     }
 
@@ -58,20 +57,12 @@ impl EventSender {
     }
 
     /// The next frame: as an event packet, or as a tone into `frame`.
-    pub fn next_frame(
-        &mut self,
-        as_events: bool,
-        frame: &mut [i16; FRAME_SAMPLES],
-    ) -> Option<Outgoing> {
+    pub fn next_frame(&mut self, as_events: bool, frame: &mut [i16; FRAME_SAMPLES]) -> Option<Outgoing> {
         if self.sending.is_none() {
             self.sending = self.waiting.pop_front().map(|digit| (digit, 0));
         }
         let (digit, step) = self.sending?;
-        let sounding = if as_events {
-            TONE_FRAMES + END_PACKETS - 1
-        } else {
-            TONE_FRAMES
-        };
+        let sounding = if as_events { TONE_FRAMES + END_PACKETS - 1 } else { TONE_FRAMES };
         self.sending = (step + 1 < sounding + PAUSE_FRAMES).then_some((digit, step + 1));
         if step >= sounding {
             return Some(Outgoing::Pause);

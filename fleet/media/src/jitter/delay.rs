@@ -1,7 +1,9 @@
 //! How long the buffer should wait, judged by how early packets come before they are needed.
 //!
 //! Working on the slack itself (and not on a model of the network) makes the loop follow clock
-//! drift and jitter alike. Never reacts to a single outlier: of each [`PACKETS`] packets the
+//! drift and jitter alike. Slack is kept as if samples were played one by one, so that it moves with
+//! the play position; since they are pulled in frames, a packet that starts some way into a frame
+//! is needed that much earlier: the `phase`. Never reacts to a single outlier: of each [`PACKETS`] packets the
 //! worst is left out.
 
 /// Packets of one window: 1 s at 20 ms.
@@ -45,12 +47,7 @@ struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self {
-            lowest: i64::MAX,
-            second: i64::MAX,
-            highest: i64::MIN,
-            packets: 0,
-        }
+        Self { lowest: i64::MAX, second: i64::MAX, highest: i64::MIN, packets: 0 }
     }
 }
 
@@ -73,19 +70,16 @@ impl DelayControl {
         }
     }
 
-    /// Called once for each pull.
-    pub(super) fn advice(&mut self) -> Advice {
+    /// Called once for each pull. `phase`: how far into a frame packets start, in samples.
+    pub(super) fn advice(&mut self, phase: i64) -> Advice {
         self.pulls_since_change = self.pulls_since_change.saturating_add(1);
         let (Some(floor), Some(highest)) = (self.floor(), self.highest()) else {
             return Advice::Keep;
         };
+        let floor = floor - phase;
         let rested = self.pulls_since_change > PAUSE;
         if highest > MAX_DELAY {
-            return if rested || highest > 2 * MAX_DELAY {
-                Advice::Shrink
-            } else {
-                Advice::Keep
-            };
+            return if rested || highest > 2 * MAX_DELAY { Advice::Shrink } else { Advice::Keep };
         }
         // One change adds a frame at most; it must not lead beyond the limit and back.
         let room = highest + 160 <= MAX_DELAY;
@@ -117,11 +111,7 @@ impl DelayControl {
 
     /// Greatest slack of the recent packets.
     pub(super) fn highest(&self) -> Option<i64> {
-        self.windows
-            .iter()
-            .filter(|w| w.packets > 0)
-            .map(|w| w.highest)
-            .max()
+        self.windows.iter().filter(|w| w.packets > 0).map(|w| w.highest).max()
     }
 
     fn floor(&self) -> Option<i64> {
@@ -151,38 +141,30 @@ mod tests {
             ("early, but too little seen", fed([300; 20]), Advice::Keep),
             ("tight", fed(steady(20)), Advice::Lengthen { urgent: false }),
             ("late", fed(steady(-100)), Advice::Lengthen { urgent: true }),
-            (
-                "one late packet",
-                fed(steady(120).chain([-500])),
-                Advice::Keep,
-            ),
-            (
-                "two late packets",
-                fed(steady(120).chain([-500, -400])),
-                Advice::Lengthen { urgent: true },
-            ),
-            (
-                "wide jitter",
-                fed((0..120).map(|n| if n % 2 == 0 { -300 } else { 1500 })),
-                Advice::Keep,
-            ),
-            (
-                "too long",
-                fed((0..120).map(|n| if n % 2 == 0 { -300 } else { 1700 })),
-                Advice::Shrink,
-            ),
+            ("one late packet", fed(steady(120).chain([-500])), Advice::Keep),
+            ("two late packets", fed(steady(120).chain([-500, -400])), Advice::Lengthen { urgent: true }),
+            ("wide jitter", fed((0..120).map(|n| if n % 2 == 0 { -300 } else { 1500 })), Advice::Keep),
+            ("too long", fed((0..120).map(|n| if n % 2 == 0 { -300 } else { 1700 })), Advice::Shrink),
         ] {
-            assert_eq!(control.advice(), expect, "{name}");
+            assert_eq!(control.advice(0), expect, "{name}");
         }
+    }
+
+    #[test]
+    fn what_starts_late_in_a_frame_is_needed_earlier() {
+        let mut control = fed([120; 120]);
+        assert_eq!(control.advice(0), Advice::Keep);
+        assert_eq!(control.advice(100), Advice::Lengthen { urgent: false });
+        assert_eq!(control.advice(150), Advice::Lengthen { urgent: true });
     }
 
     #[test]
     fn a_change_shifts_what_is_known() {
         let mut control = fed([300; 120]);
-        assert_eq!(control.advice(), Advice::Shrink);
+        assert_eq!(control.advice(0), Advice::Shrink);
         control.moved(150);
         control.pulls_since_change = PAUSE;
-        assert_eq!(control.advice(), Advice::Keep);
+        assert_eq!(control.advice(0), Advice::Keep);
         assert_eq!(control.highest(), Some(150));
     }
 }

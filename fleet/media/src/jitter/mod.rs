@@ -85,6 +85,8 @@ pub struct JitterBuffer {
     /// Extended timestamp of the newest packet, to which 32-bit ones are related.
     newest: u64,
     next_pull: Option<Instant>,
+    /// Packets hold whole frames.
+    even: bool,
     /// Where missing samples are meant.
     quiet: Option<Quiet>,
     stray: Option<Stray>,
@@ -115,6 +117,7 @@ impl Default for JitterBuffer {
             play: None,
             newest: BASE,
             next_pull: None,
+            even: true,
             quiet: None,
             stray: None,
             delay: DelayControl::default(),
@@ -125,7 +128,8 @@ impl Default for JitterBuffer {
 }
 
 impl JitterBuffer {
-    /// Takes one packet's decoded samples, at most 960.
+    /// Takes one packet's decoded samples, at most 960. Duplicates by sequence number must have been
+    /// dropped before: after its place was played, a repeat looks like a late packet.
     pub fn insert(&mut self, now: Instant, timestamp: u32, samples: &[i16]) -> Inserted {
         let Some(play) = self.play else {
             self.restart(now, timestamp);
@@ -143,16 +147,17 @@ impl JitterBuffer {
         if let Some(quiet) = self.quiet.as_mut().filter(|q| start >= q.from) {
             quiet.until = quiet.until.min(start);
         }
-        self.delay.observe(slack);
+        self.even = samples.len().is_multiple_of(FRAME_SAMPLES);
         if end <= play {
+            self.delay.observe(slack);
             self.stats.late += 1;
             return Inserted::Late;
         }
-        if self.store(start, samples) {
-            Inserted::Buffered
-        } else {
-            Inserted::Duplicate
+        if !self.store(start, samples) {
+            return Inserted::Duplicate;
         }
+        self.delay.observe(slack);
+        Inserted::Buffered
     }
 
     /// Notes that the far end means silence from this timestamp on (comfort noise, an event).
@@ -165,10 +170,7 @@ impl JitterBuffer {
         // Reordered behind newer audio it says nothing any more.
         if from >= self.newest && slack > -STRAY_LATE && from <= play + CAPACITY as u64 {
             self.newest = from;
-            self.quiet = Some(Quiet {
-                from,
-                until: u64::MAX,
-            });
+            self.quiet = Some(Quiet { from, until: u64::MAX });
         }
     }
 
@@ -179,7 +181,7 @@ impl JitterBuffer {
             out.fill(0);
             return FarFrame::Nothing;
         };
-        match self.delay.advice() {
+        match self.delay.advice(self.phase(play)) {
             Advice::Keep => self.plain(play, out),
             Advice::Shrink => self.shrink(play, out),
             Advice::Lengthen { urgent } => self.lengthen(play, out, urgent),
@@ -209,38 +211,23 @@ impl JitterBuffer {
         self.newest = BASE + u64::from(timestamp);
         let play = self.newest as i64 - (INITIAL_DELAY - self.until_pull(now));
         self.play = Some(play as u64);
-        self.quiet = Some(Quiet {
-            from: play as u64,
-            until: self.newest,
-        });
+        self.quiet = Some(Quiet { from: play as u64, until: self.newest });
         self.stray = None;
         self.delay = DelayControl::default();
     }
 
     /// Whether all of a run, as far as it is missing, is meant to be.
     fn is_quiet(&self, start: u64, length: usize) -> bool {
-        self.quiet
-            .is_some_and(|q| q.from <= start && start + length as u64 <= q.until)
+        self.quiet.is_some_and(|q| q.from <= start && start + length as u64 <= q.until)
     }
 
     fn stray(&mut self, now: Instant, timestamp: u32, slack: i64, samples: &[i16]) -> Inserted {
         self.stats.stray += 1;
         let stray = match self.stray {
-            Some(s)
-                if (timestamp.wrapping_sub(s.timestamp) as i32).unsigned_abs()
-                    < CAPACITY as u32 =>
-            {
-                Stray {
-                    timestamp,
-                    count: s.count + 1,
-                    ..s
-                }
+            Some(s) if (timestamp.wrapping_sub(s.timestamp) as i32).unsigned_abs() < CAPACITY as u32 => {
+                Stray { timestamp, count: s.count + 1, ..s }
             }
-            _ => Stray {
-                timestamp,
-                count: 1,
-                since: now,
-            },
+            _ => Stray { timestamp, count: 1, since: now },
         };
         if stray.count >= STRAYS && now.saturating_duration_since(stray.since) >= STRAY_TIME {
             self.restart(now, timestamp);
@@ -248,11 +235,7 @@ impl JitterBuffer {
             return Inserted::Resynchronised;
         }
         self.stray = Some(stray);
-        if (-STILL_PLACEABLE..0).contains(&slack) {
-            Inserted::Late
-        } else {
-            Inserted::Stray
-        }
+        if (-STILL_PLACEABLE..0).contains(&slack) { Inserted::Late } else { Inserted::Stray }
     }
 
     fn plain(&mut self, play: u64, out: &mut [i16; FRAME_SAMPLES]) -> FarFrame {
@@ -306,10 +289,7 @@ impl JitterBuffer {
         let removed = stretch::shrink(&input, out);
         self.clear(play, FRAME_SAMPLES + removed);
         // What lies behind the part that was used goes back to valid.
-        self.mark(
-            play + (FRAME_SAMPLES + removed) as u64,
-            input.len() - FRAME_SAMPLES - removed,
-        );
+        self.mark(play + (FRAME_SAMPLES + removed) as u64, input.len() - FRAME_SAMPLES - removed);
         self.play = Some(play + (FRAME_SAMPLES + removed) as u64);
         self.moved_by(removed as i64);
         self.concealer.received(out);
@@ -352,10 +332,17 @@ impl JitterBuffer {
 
     /// Samples until the next pull: a packet that comes just after one has that much more time.
     fn until_pull(&self, now: Instant) -> i64 {
-        let left = self
-            .next_pull
-            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let left = self.next_pull.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         (left.min(FRAME).as_micros() as i64 * 8) / 1000
+    }
+
+    /// How far into a frame packets start. Those of an uneven length start anywhere.
+    fn phase(&self, play: u64) -> i64 {
+        if self.even {
+            (self.newest as i64 - play as i64).rem_euclid(FRAME_SAMPLES as i64)
+        } else {
+            FRAME_SAMPLES as i64 - 1
+        }
     }
 
     fn extend(&self, timestamp: u32) -> u64 {

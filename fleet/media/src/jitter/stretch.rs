@@ -15,12 +15,7 @@ const COMPARE: usize = 80;
 
 /// Makes one frame of more than one; returns how many samples were left out.
 pub(super) fn shrink(input: &[i16; SHRINK_INPUT], out: &mut [i16; FRAME_SAMPLES]) -> usize {
-    let lag = best_lag(|lag| {
-        (
-            &input[BLEND..BLEND + COMPARE],
-            &input[BLEND + lag..BLEND + lag + COMPARE],
-        )
-    });
+    let lag = best_lag(|lag| (&input[BLEND..BLEND + COMPARE], &input[BLEND + lag..BLEND + lag + COMPARE]));
     out[..BLEND].copy_from_slice(&input[..BLEND]);
     for n in BLEND..2 * BLEND {
         out[n] = blend(input[n], input[n + lag], n - BLEND);
@@ -40,12 +35,7 @@ pub(super) fn lengthen(
     all[..FRAME_SAMPLES].copy_from_slice(played);
     all[FRAME_SAMPLES..].copy_from_slice(input);
     let from = FRAME_SAMPLES;
-    let lag = best_lag(|lag| {
-        (
-            &all[from..from + COMPARE],
-            &all[from - lag..from - lag + COMPARE],
-        )
-    });
+    let lag = best_lag(|lag| (&all[from..from + COMPARE], &all[from - lag..from - lag + COMPARE]));
     for n in 0..BLEND {
         out[n] = blend(all[from + n], all[from + n - lag], n);
     }
@@ -79,10 +69,7 @@ fn best_lag<'a>(pair: impl Fn(usize) -> (&'a [i16], &'a [i16])) -> usize {
         best.0
     };
     let coarse = search(&mut (LAG_MIN..=LAG_MAX).step_by(2), 2);
-    search(
-        &mut (coarse.saturating_sub(1).max(LAG_MIN)..=(coarse + 1).min(LAG_MAX)),
-        1,
-    )
+    search(&mut (coarse.saturating_sub(1).max(LAG_MIN)..=(coarse + 1).min(LAG_MAX)), 1)
 }
 
 #[cfg(test)]
@@ -91,20 +78,12 @@ mod tests {
     use crate::test_support::{energy, sine, voiced};
 
     fn steepest(samples: &[i16]) -> i32 {
-        samples
-            .windows(2)
-            .map(|w| (i32::from(w[1]) - i32::from(w[0])).abs())
-            .max()
-            .unwrap()
+        samples.windows(2).map(|w| (i32::from(w[1]) - i32::from(w[0])).abs()).max().unwrap()
     }
 
     #[test]
     fn both_ways_join_smoothly() {
-        for audio in [
-            sine(200.0, 800, 8000.0),
-            sine(440.0, 800, 8000.0),
-            voiced(110.0, 800, 8000.0),
-        ] {
+        for audio in [sine(200.0, 800, 8000.0), sine(440.0, 800, 8000.0), voiced(110.0, 800, 8000.0)] {
             let limit = steepest(&audio) * 5 / 4;
             let mut out = [0; FRAME_SAMPLES];
 
@@ -113,27 +92,15 @@ mod tests {
             let mut whole = audio[..160].to_vec();
             whole.extend(out);
             whole.extend(&audio[320 + removed..480 + removed]);
-            assert!(
-                steepest(&whole) <= limit,
-                "shrink: {} > {limit}",
-                steepest(&whole)
-            );
+            assert!(steepest(&whole) <= limit, "shrink: {} > {limit}", steepest(&whole));
             assert!((0.7..1.4).contains(&(energy(&out) / energy(&audio))));
 
-            let inserted = lengthen(
-                audio[..160].try_into().unwrap(),
-                audio[160..320].try_into().unwrap(),
-                &mut out,
-            );
+            let inserted = lengthen(audio[..160].try_into().unwrap(), audio[160..320].try_into().unwrap(), &mut out);
             assert!((LAG_MIN..=LAG_MAX).contains(&inserted));
             let mut whole = audio[..160].to_vec();
             whole.extend(out);
             whole.extend(&audio[320 - inserted..480 - inserted]);
-            assert!(
-                steepest(&whole) <= limit,
-                "lengthen: {} > {limit}",
-                steepest(&whole)
-            );
+            assert!(steepest(&whole) <= limit, "lengthen: {} > {limit}", steepest(&whole));
             assert!((0.7..1.4).contains(&(energy(&out) / energy(&audio))));
         }
     }

@@ -29,30 +29,14 @@ fn check(steps: &[Step]) {
     for (n, step) in steps.iter().enumerate() {
         let mut see = |source: &str, ssrc, sequence, kind| {
             let source = source.parse().unwrap();
-            latch.observe(
-                now,
-                Sighting {
-                    source,
-                    ssrc,
-                    sequence,
-                    kind,
-                },
-            )
+            latch.observe(now, Sighting { source, ssrc, sequence, kind })
         };
         match step {
             Rtp(source, ssrc, sequence, expect) => {
-                assert_eq!(
-                    see(source, *ssrc, *sequence, Kind::Negotiated),
-                    *expect,
-                    "step {n}"
-                );
+                assert_eq!(see(source, *ssrc, *sequence, Kind::Negotiated), *expect, "step {n}");
             }
             Cn(source, sequence, expect) => {
-                assert_eq!(
-                    see(source, 1, *sequence, Kind::ComfortNoise),
-                    *expect,
-                    "step {n}"
-                );
+                assert_eq!(see(source, 1, *sequence, Kind::ComfortNoise), *expect, "step {n}");
             }
             Wait(ms) => now += Duration::from_millis(*ms),
             Hold(on) => {
@@ -72,16 +56,7 @@ fn check(steps: &[Step]) {
 
 /// Packets `from..from + 5` of one stranger, all dropped but the last.
 fn five(source: &'static str, ssrc: u32, from: u16, last: Decision) -> Vec<Step> {
-    (0..5)
-        .map(|n| {
-            Rtp(
-                source,
-                ssrc,
-                from.wrapping_add(n),
-                if n == 4 { last } else { Drop },
-            )
-        })
-        .collect()
+    (0..5).map(|n| Rtp(source, ssrc, from.wrapping_add(n), if n == 4 { last } else { Drop })).collect()
 }
 
 #[test]
@@ -91,11 +66,7 @@ fn sends_to_the_sdp_address_before_anything_came() {
 
 #[test]
 fn the_sdp_address_is_taken_at_its_first_packet() {
-    check(&[
-        Rtp(SDP, 1, 7, Latched),
-        Rtp(SDP, 1, 8, Accept),
-        SendsTo(SDP),
-    ]);
+    check(&[Rtp(SDP, 1, 7, Latched), Rtp(SDP, 1, 8, Accept), SendsTo(SDP)]);
 }
 
 #[test]
@@ -138,12 +109,7 @@ fn a_packet_from_the_media_cidrs_ends_the_count_of_a_stranger() {
 #[test]
 fn the_sdp_address_preempts_for_two_seconds() {
     let mut steps = five(EVIL, 9, 0, Latched);
-    steps.extend([
-        Wait(1999),
-        Rtp(EVIL, 9, 5, Accept),
-        Rtp(SDP, 1, 1, Latched),
-        SendsTo(SDP),
-    ]);
+    steps.extend([Wait(1999), Rtp(EVIL, 9, 5, Accept), Rtp(SDP, 1, 1, Latched), SendsTo(SDP)]);
     steps.extend((6..30).map(|n| Rtp(EVIL, 9, n, Drop)));
     check(&steps);
 }
@@ -151,12 +117,7 @@ fn the_sdp_address_preempts_for_two_seconds() {
 #[test]
 fn after_two_seconds_the_sdp_address_is_a_stranger_too() {
     let mut steps = five(NAT, 9, 0, Latched);
-    steps.extend([
-        Wait(2000),
-        Rtp(NAT, 9, 5, Accept),
-        Rtp(SDP, 1, 1, Drop),
-        SendsTo(NAT),
-    ]);
+    steps.extend([Wait(2000), Rtp(NAT, 9, 5, Accept), Rtp(SDP, 1, 1, Drop), SendsTo(NAT)]);
     check(&steps);
 }
 
@@ -164,13 +125,7 @@ fn after_two_seconds_the_sdp_address_is_a_stranger_too() {
 fn moves_again_only_after_two_seconds_of_silence() {
     let mut steps = vec![Rtp(SDP, 1, 1, Latched), Wait(1900)];
     steps.extend(five(NAT, 9, 0, Drop));
-    steps.extend([
-        Wait(99),
-        Rtp(NAT, 9, 5, Drop),
-        Wait(1),
-        Rtp(NAT, 9, 6, Latched),
-        SendsTo(NAT),
-    ]);
+    steps.extend([Wait(99), Rtp(NAT, 9, 5, Drop), Wait(1), Rtp(NAT, 9, 6, Latched), SendsTo(NAT)]);
     check(&steps);
 }
 
@@ -204,20 +159,11 @@ fn silence_in_hold_is_no_silence() {
 fn a_new_sdp_address_starts_afresh_and_the_same_one_keeps_the_latch() {
     let mut steps = five(NAT, 9, 0, Latched);
     steps.extend([NewSdp(SDP), SendsTo(NAT), Rtp(NAT, 9, 5, Accept)]);
-    steps.extend([
-        NewSdp(EDGE),
-        SendsTo(EDGE),
-        Rtp(NAT, 9, 6, Drop),
-        Rtp(EDGE, 3, 1, Latched),
-    ]);
+    steps.extend([NewSdp(EDGE), SendsTo(EDGE), Rtp(NAT, 9, 6, Drop), Rtp(EDGE, 3, 1, Latched)]);
     check(&steps);
 }
 
 #[test]
 fn a_mapped_address_is_the_same_address() {
-    check(&[
-        Rtp("[::ffff:192.0.2.1]:4000", 1, 1, Latched),
-        SendsTo(SDP),
-        Rtp(SDP, 1, 2, Accept),
-    ]);
+    check(&[Rtp("[::ffff:192.0.2.1]:4000", 1, 1, Latched), SendsTo(SDP), Rtp(SDP, 1, 2, Accept)]);
 }

@@ -60,12 +60,7 @@ impl Inbound {
             sequence: SequenceTracker::default(),
             jitter: JitterBuffer::default(),
             dtmf: EventReceiver::default(),
-            liveness: Liveness {
-                heard: now,
-                ever: false,
-                comfort_noise: false,
-                reported: false,
-            },
+            liveness: Liveness { heard: now, ever: false, comfort_noise: false, reported: false },
             interarrival: Interarrival::default(),
             counted: StreamStats::default(),
         }
@@ -76,8 +71,7 @@ impl Inbound {
     }
 
     pub(super) fn update(&mut self, now: Instant, remote: Remote) {
-        self.latch
-            .update(now, remote.address, !remote.direction.receives());
+        self.latch.update(now, remote.address, !remote.direction.receives());
         if self.remote.direction != remote.direction {
             // Silence in hold is no one-way audio: the count starts at its end.
             self.liveness.heard = now;
@@ -122,24 +116,14 @@ impl Inbound {
             Payload::ComfortNoise => self.jitter.quiet(now, packet.timestamp),
             Payload::Event(event) => {
                 self.jitter.quiet(now, packet.timestamp);
-                for pressed in self
-                    .dtmf
-                    .handle(now, packet.timestamp, event)
-                    .into_iter()
-                    .flatten()
-                {
+                for pressed in self.dtmf.handle(now, packet.timestamp, event).into_iter().flatten() {
                     events.push(dtmf(pressed));
                 }
             }
         }
     }
 
-    pub(super) fn pull(
-        &mut self,
-        now: Instant,
-        far: &mut [i16; FRAME_SAMPLES],
-        events: &mut Events,
-    ) -> FarFrame {
+    pub(super) fn pull(&mut self, now: Instant, far: &mut [i16; FRAME_SAMPLES], events: &mut Events) -> FarFrame {
         if let Some(pressed) = self.dtmf.handle_timeout(now) {
             events.push(dtmf(pressed));
         }
@@ -168,9 +152,7 @@ impl Inbound {
                 self.counted.foreign += 1;
                 return None;
             }
-            Err(
-                RtpError::Truncated | RtpError::Version | RtpError::Padding | RtpError::Oversized,
-            ) => {
+            Err(RtpError::Truncated | RtpError::Version | RtpError::Padding | RtpError::Oversized) => {
                 self.counted.malformed += 1;
                 return None;
             }
@@ -209,11 +191,7 @@ impl Inbound {
             source,
             ssrc: packet.ssrc,
             sequence: packet.sequence,
-            kind: if comfort_noise {
-                Kind::ComfortNoise
-            } else {
-                Kind::Negotiated
-            },
+            kind: if comfort_noise { Kind::ComfortNoise } else { Kind::Negotiated },
         };
         let before = self.latch.destination();
         let verdict = match self.latch.observe(now, sighting) {
@@ -270,11 +248,7 @@ impl Inbound {
 
     fn watch(&mut self, now: Instant, events: &mut Events) {
         let live = &mut self.liveness;
-        let limit = if live.comfort_noise {
-            NO_MEDIA_IN_COMFORT_NOISE
-        } else {
-            NO_MEDIA
-        };
+        let limit = if live.comfort_noise { NO_MEDIA_IN_COMFORT_NOISE } else { NO_MEDIA };
         let expected = self.remote.direction.receives();
         if !live.reported && expected && now.saturating_duration_since(live.heard) >= limit {
             live.reported = true;
@@ -284,10 +258,7 @@ impl Inbound {
 }
 
 fn dtmf(pressed: Pressed) -> StreamEvent {
-    StreamEvent::Dtmf {
-        digit: pressed.digit,
-        duration_ms: pressed.duration_ms,
-    }
+    StreamEvent::Dtmf { digit: pressed.digit, duration_ms: pressed.duration_ms }
 }
 
 /// RFC 3550 appendix A.8, in timestamp units.

@@ -49,24 +49,12 @@ impl Stream {
     /// Takes a datagram from the call's RTP port. What is no valid packet of the call is counted.
     pub fn handle_rtp(&mut self, now: Instant, source: SocketAddr, bytes: &[u8]) {
         let arrival = self.clock.at(now);
-        self.inbound.handle(
-            now,
-            arrival,
-            source,
-            bytes,
-            self.recorder.as_mut(),
-            &mut self.events,
-        );
+        self.inbound.handle(now, arrival, source, bytes, self.recorder.as_mut(), &mut self.events);
     }
 
     /// One 20 ms step: fills `far` with the next frame of the far end and `packet` with the next
     /// packet to send. After a stall longer than the pacer makes up for, media time jumps.
-    pub fn tick(
-        &mut self,
-        now: Instant,
-        far: &mut [i16; FRAME_SAMPLES],
-        packet: &mut [u8; MAX_PACKET],
-    ) -> Tick {
+    pub fn tick(&mut self, now: Instant, far: &mut [i16; FRAME_SAMPLES], packet: &mut [u8; MAX_PACKET]) -> Tick {
         let skipped = self.clock.follow(now);
         if skipped > 0 {
             self.outbound.interrupted();
@@ -78,18 +66,10 @@ impl Stream {
             recorder.bot(position, self.outbound.frame());
         }
         while let Some(mark) = self.outbound.playout.poll_mark() {
-            self.events.push(StreamEvent::MarkPlayed {
-                id: mark.id,
-                at_sample: mark.at_sample,
-            });
+            self.events.push(StreamEvent::MarkPlayed { id: mark.id, at_sample: mark.at_sample });
         }
         self.clock.ticks += 1;
-        Tick {
-            send: length.map(|length| (length, self.inbound.destination())),
-            far: frame,
-            position,
-            skipped,
-        }
+        Tick { send: length.map(|length| (length, self.inbound.destination())), far: frame, position, skipped }
     }
 
     /// Queues bot audio; returns how many samples found room (60 s fit).
@@ -119,10 +99,7 @@ impl Stream {
     pub fn clear(&mut self) -> usize {
         let events = &mut self.events;
         self.outbound.playout.clear(|mark| {
-            events.push(StreamEvent::MarkCleared {
-                id: mark.id,
-                at_sample: mark.at_sample,
-            });
+            events.push(StreamEvent::MarkCleared { id: mark.id, at_sample: mark.at_sample });
         })
     }
 
@@ -209,11 +186,7 @@ struct MediaClock {
 
 impl MediaClock {
     fn new(origin: Instant) -> Self {
-        Self {
-            origin,
-            ticks: 0,
-            skipped: 0,
-        }
+        Self { origin, ticks: 0, skipped: 0 }
     }
 
     /// Media time of the coming frame, in samples.

@@ -108,15 +108,13 @@ impl Outbound {
         let payload = &mut self.packetizer.payload[filled..filled + FRAME_SAMPLES];
         // A key starts between packets only, so that none is cut short.
         let key = if filled == 0 {
-            self.dtmf
-                .next_frame(self.wire.dtmf_payload_type.is_some(), &mut self.frame)
+            self.dtmf.next_frame(self.wire.dtmf_payload_type.is_some(), &mut self.frame)
         } else {
             None
         };
         match key {
             None => {
-                self.playout
-                    .next_frame(self.wire.codec, &mut self.frame, payload);
+                self.playout.next_frame(self.wire.codec, &mut self.frame, payload);
             }
             Some(Outgoing::Tone) => self.wire.codec.encode(&self.frame, payload),
             Some(Outgoing::Pause) => {
@@ -131,9 +129,7 @@ impl Outbound {
                 packet[HEADER..HEADER + 4].copy_from_slice(&event.to_bytes());
                 let timestamp = self.packetizer.event_timestamp;
                 let payload_type = self.wire.dtmf_payload_type.unwrap_or_default();
-                self.wire
-                    .header(first, payload_type, timestamp)
-                    .write(packet);
+                self.wire.header(first, payload_type, timestamp).write(packet);
                 self.wire.marker = true;
                 return Some(HEADER + 4);
             }
@@ -161,9 +157,7 @@ impl Outbound {
         packet[HEADER..length].copy_from_slice(&self.packetizer.payload[..filled]);
         let marker = std::mem::take(&mut self.wire.marker);
         let timestamp = self.packetizer.timestamp;
-        self.wire
-            .header(marker, self.wire.payload_type, timestamp)
-            .write(packet);
+        self.wire.header(marker, self.wire.payload_type, timestamp).write(packet);
         length
     }
 }
@@ -173,13 +167,7 @@ impl Wire {
         let sequence = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);
         self.sent += 1;
-        Header {
-            marker,
-            payload_type,
-            sequence,
-            timestamp,
-            ssrc: self.ssrc,
-        }
+        Header { marker, payload_type, sequence, timestamp, ssrc: self.ssrc }
     }
 }
 

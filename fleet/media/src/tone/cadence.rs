@@ -119,57 +119,28 @@ mod tests {
             let mut part = vec![0i16; samples];
             if n % 2 == 0 {
                 for hz in frequencies {
-                    part.iter_mut()
-                        .zip(sine(*hz, samples, 5000.0))
-                        .for_each(|(p, s)| *p += s);
+                    part.iter_mut().zip(sine(*hz, samples, 5000.0)).for_each(|(p, s)| *p += s);
                 }
             }
             audio.extend(part);
         }
-        audio
-            .iter()
-            .zip(noise(3, audio.len(), 30.0))
-            .map(|(a, n)| a + n)
-            .collect()
+        audio.iter().zip(noise(3, audio.len(), 30.0)).map(|(a, n)| a + n).collect()
     }
 
     fn listen(audio: &[i16]) -> Vec<Cadence> {
         let mut detector = CadenceDetector::default();
-        audio
-            .chunks_exact(160)
-            .filter_map(|f| detector.push(f.try_into().unwrap()))
-            .collect()
+        audio.chunks_exact(160).filter_map(|f| detector.push(f.try_into().unwrap())).collect()
     }
 
     #[test]
     fn rhythms_of_several_countries() {
         for (name, frequencies, lengths, expect) in [
-            (
-                "US ring-back",
-                &[440.0, 480.0][..],
-                &[2000, 4000][..],
-                &[Cadence::RingBack][..],
-            ),
-            (
-                "European ring-back",
-                &[425.0],
-                &[1000, 4000],
-                &[Cadence::RingBack],
-            ),
-            (
-                "Indian ring-back",
-                &[400.0],
-                &[400, 200, 400, 2000],
-                &[Cadence::RingBack],
-            ),
+            ("US ring-back", &[440.0, 480.0][..], &[2000, 4000][..], &[Cadence::RingBack][..]),
+            ("European ring-back", &[425.0], &[1000, 4000], &[Cadence::RingBack]),
+            ("Indian ring-back", &[400.0], &[400, 200, 400, 2000], &[Cadence::RingBack]),
             ("US busy", &[480.0, 620.0], &[500, 500], &[Cadence::Busy]),
             ("Indian busy", &[400.0], &[750, 750], &[Cadence::Busy]),
-            (
-                "congestion",
-                &[480.0, 620.0],
-                &[250, 250],
-                &[Cadence::Congestion],
-            ),
+            ("congestion", &[480.0, 620.0], &[250, 250], &[Cadence::Congestion]),
             ("dial tone", &[350.0, 440.0], &[9000, 100], &[]),
             ("high beeps", &[1000.0], &[500, 500], &[]),
         ] {

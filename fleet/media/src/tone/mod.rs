@@ -18,9 +18,7 @@ pub struct Goertzel {
 impl Goertzel {
     /// Prepares for a frequency in hertz.
     pub fn new(hz: f32) -> Self {
-        Self {
-            coefficient: 2.0 * (std::f32::consts::TAU * hz / 8000.0).cos(),
-        }
+        Self { coefficient: 2.0 * (std::f32::consts::TAU * hz / 8000.0).cos() }
     }
 
     /// The part of the frame's energy (sum of squares) that lies at the frequency; of a pure tone,
@@ -45,11 +43,7 @@ pub fn energy(frame: &[i16]) -> f32 {
 /// Level of a frame in dB below full scale; -100 for digital silence.
 pub fn level_dbfs(frame: &[i16]) -> f32 {
     let mean = energy(frame) / frame.len().max(1) as f32;
-    if mean < 1.0 {
-        -100.0
-    } else {
-        (10.0 * (mean / (32768.0 * 32768.0)).log10()).max(-100.0)
-    }
+    if mean < 1.0 { -100.0 } else { (10.0 * (mean / (32768.0 * 32768.0)).log10()).max(-100.0) }
 }
 
 /// Follows the level of one direction: how loud it is, and how steady.
@@ -105,11 +99,7 @@ mod tests {
             (sine(1000.0, 160, 3276.7), -23.0),
             (vec![i16::MIN; 160], 0.0),
         ] {
-            assert!(
-                (level_dbfs(&frame) - expect).abs() < 0.1,
-                "{} {expect}",
-                level_dbfs(&frame)
-            );
+            assert!((level_dbfs(&frame) - expect).abs() < 0.1, "{} {expect}", level_dbfs(&frame));
         }
     }
 

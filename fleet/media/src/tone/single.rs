@@ -79,11 +79,7 @@ impl ToneDetector {
             (Some(hz), Some(tone)) if (hz - tone.hz).abs() <= WANDER => tone.to = self.position,
             (found, _) => {
                 self.end_running();
-                self.running = found.map(|hz| SingleTone {
-                    hz,
-                    from,
-                    to: self.position,
-                });
+                self.running = found.map(|hz| SingleTone { hz, from, to: self.position });
             }
         }
         self.judge()
@@ -109,7 +105,7 @@ impl ToneDetector {
     fn judge(&mut self) -> Option<ToneEvent> {
         let last = self.chain.iter().flatten().last()?;
         let to = last.to;
-        let follows = self.running.is_some_and(|t| t.to - t.from >= SHORTEST / 2);
+        let follows = self.running.is_some_and(|t| t.from < to + APART);
         if follows || self.position < to + APART {
             return None;
         }
@@ -140,10 +136,7 @@ impl ToneDetector {
 }
 
 fn is_sit(heard: [f32; 3]) -> bool {
-    heard
-        .iter()
-        .zip(SIT)
-        .all(|(heard, nominal)| (heard - nominal).abs() <= 60.0)
+    heard.iter().zip(SIT).all(|(heard, nominal)| (heard - nominal).abs() <= 60.0)
 }
 
 #[cfg(test)]
@@ -153,20 +146,13 @@ mod tests {
 
     fn listen(audio: &[i16]) -> Vec<ToneEvent> {
         let mut detector = ToneDetector::default();
-        audio
-            .chunks_exact(160)
-            .filter_map(|f| detector.push(f.try_into().unwrap()))
-            .collect()
+        audio.chunks_exact(160).filter_map(|f| detector.push(f.try_into().unwrap())).collect()
     }
 
     fn with_noise(parts: &[Vec<i16>], amplitude: f64) -> Vec<i16> {
         let audio = parts.concat();
         let line = noise(8, audio.len(), amplitude);
-        audio
-            .iter()
-            .zip(line)
-            .map(|(a, n)| a.saturating_add(n))
-            .collect()
+        audio.iter().zip(line).map(|(a, n)| a.saturating_add(n)).collect()
     }
 
     #[test]
@@ -185,10 +171,7 @@ mod tests {
                 panic!("{hz} Hz {ms} ms: {events:?}");
             };
             assert!((f64::from(tone.hz) - hz).abs() < 26.0, "{tone:?}");
-            assert!(
-                (tone.to as i64 - (3216 + ms as i64 * 8)).abs() <= 320,
-                "{tone:?}"
-            );
+            assert!((tone.to as i64 - (3216 + ms as i64 * 8)).abs() <= 320, "{tone:?}");
         }
     }
 
@@ -196,32 +179,15 @@ mod tests {
     fn no_beeps() {
         let silence = vec![0; 4000];
         for (name, audio) in [
-            (
-                "too short",
-                vec![sine(1000.0, 480, 8000.0), silence.clone()],
-            ),
-            (
-                "too quiet",
-                vec![sine(1000.0, 4000, 100.0), silence.clone()],
-            ),
+            ("too short", vec![sine(1000.0, 480, 8000.0), silence.clone()]),
+            ("too quiet", vec![sine(1000.0, 4000, 100.0), silence.clone()]),
             ("too low", vec![sine(200.0, 4000, 8000.0), silence.clone()]),
-            (
-                "a dial tone",
-                vec![sine(425.0, 80_000, 8000.0), silence.clone()],
-            ),
-            (
-                "a voice",
-                vec![voiced(140.0, 40_000, 8000.0), silence.clone()],
-            ),
+            ("a dial tone", vec![sine(425.0, 80_000, 8000.0), silence.clone()]),
+            ("a voice", vec![voiced(140.0, 40_000, 8000.0), silence.clone()]),
             ("noise", vec![noise(1, 40_000, 8000.0), silence.clone()]),
             (
                 "a melody",
-                vec![
-                    sine(600.0, 2400, 8000.0),
-                    sine(800.0, 2400, 8000.0),
-                    sine(700.0, 2400, 8000.0),
-                    silence,
-                ],
+                vec![sine(600.0, 2400, 8000.0), sine(800.0, 2400, 8000.0), sine(700.0, 2400, 8000.0), silence],
             ),
         ] {
             assert_eq!(listen(&with_noise(&audio, 20.0)), [], "{name}");
@@ -232,9 +198,6 @@ mod tests {
     fn special_information_tones() {
         let tones = SIT.map(|hz| sine(f64::from(hz), 2640, 8000.0));
         let audio = [tones.concat(), vec![0; 4000]].concat();
-        assert!(matches!(
-            listen(&audio)[..],
-            [ToneEvent::SpecialInformation { to: 7800..8100 }]
-        ));
+        assert!(matches!(listen(&audio)[..], [ToneEvent::SpecialInformation { to: 7800..8100 }]));
     }
 }
