@@ -271,8 +271,13 @@ impl<'de> MapAccess<'de> for Fields {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
-        let node = self.next.take().ok_or_else(|| de::Error::custom("a value without a key"))?;
-        seed.deserialize(node)
+        let node = self.next.take().ok_or_else(|| <Failure as de::Error>::custom("a value without a key"))?;
+        let (key, place) = (node.key(), node.found().map_or_else(|| node.file_place(), |found| found.place));
+        // Types that read a text themselves don't know where it stood.
+        seed.deserialize(node).map_err(|failure| match failure.0 {
+            ConfigError::Unusable { cause } => Failure(ConfigError::BadValue { key, place, cause: one_line(&cause) }),
+            known => Failure(known),
+        })
     }
 }
 

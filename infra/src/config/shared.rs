@@ -68,6 +68,8 @@ pub struct EgressConfig {
     pub allow_cidrs: Vec<IpNet>,
     /// Whether plain http may be spoken with those addresses.
     pub allow_http: bool,
+    /// Hosts that are refused with all below them: the deployment's own names.
+    pub deny_hosts: Vec<String>,
 }
 
 /// A length of time as people write it: `250ms`, `5s`, `1m 30s`, `2h`.

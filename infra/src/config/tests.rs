@@ -73,7 +73,7 @@ fn variables_are_read_as_what_their_field_is() {
     )
     .unwrap();
     assert_eq!((settings.http.as_str(), settings.http_port, settings.verbose, settings.ratio, settings.limit), ("127.0.0.1:1", 8080, true, 0.5, Some(7)));
-    assert_eq!(settings.egress, EgressConfig { allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()], allow_http: true });
+    assert_eq!(settings.egress, EgressConfig { allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()], allow_http: true, deny_hosts: Vec::new() });
     assert_eq!(settings.periods.retry, [Period::seconds(1), Period::seconds(120)]);
     assert_eq!(settings.telemetry.format, LogFormat::Json);
     assert_eq!(settings.labels["a"], "b");

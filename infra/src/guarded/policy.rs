@@ -42,11 +42,13 @@ pub struct EgressPolicy {
     pub allow_cidrs: Vec<IpNet>,
     /// Whether plain http may be spoken with those.
     pub allow_http: bool,
+    /// Hosts that are refused with all below them: the deployment's own names.
+    pub deny_hosts: Vec<String>,
 }
 
 impl From<EgressConfig> for EgressPolicy {
     fn from(config: EgressConfig) -> Self {
-        Self { allow_cidrs: config.allow_cidrs, allow_http: config.allow_http }
+        Self { allow_cidrs: config.allow_cidrs, allow_http: config.allow_http, deny_hosts: config.deny_hosts }
     }
 }
 
@@ -134,7 +136,11 @@ impl EgressPolicy {
         let well_formed = bare.len() <= 253 && labels.iter().all(|label| is_label(label));
         let last = labels.last().copied().unwrap_or_default();
         let numeric = last.bytes().all(|b| b.is_ascii_digit());
-        if !well_formed || labels.len() < 2 || numeric || NOT_PUBLIC.contains(&last) {
+        let ours = |host: &String| {
+            let above = bare.strip_suffix(host.to_ascii_lowercase().trim_matches('.'));
+            above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        };
+        if !well_formed || labels.len() < 2 || numeric || NOT_PUBLIC.contains(&last) || self.deny_hosts.iter().any(ours) {
             return Err(Denied::Name(name.to_owned()));
         }
         Ok(())
@@ -248,7 +254,7 @@ mod tests {
     use super::*;
 
     fn local() -> EgressPolicy {
-        EgressPolicy { allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()], allow_http: true }
+        EgressPolicy { allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()], allow_http: true, deny_hosts: Vec::new() }
     }
 
     #[test]
@@ -307,6 +313,17 @@ mod tests {
         for odd in ["1.168.192.in-addr.arpa", "x.onion", "x.lan", "{{crm.host}}", "{{crm.host}}.example.com", "a b.com", "1.2.3.4.5", &"a.".repeat(150)] {
             check(odd, false);
         }
+    }
+
+    #[test]
+    fn the_deployments_own_names() {
+        let policy = EgressPolicy { deny_hosts: vec!["Fleet.example.com.".into()], ..EgressPolicy::default() };
+        let check = |name: &str, allowed: bool| assert_eq!(policy.check_name(name).is_ok(), allowed, "{name}");
+        check("fleet.example.com", false);
+        check("FLEET.example.com.", false);
+        check("api.fleet.example.com", false);
+        check("notfleet.example.com", true);
+        check("example.com", true);
     }
 
     #[test]
