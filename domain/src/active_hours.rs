@@ -34,10 +34,7 @@ fn kolkata() -> String {
 
 impl Default for ActiveHours {
     fn default() -> Self {
-        Self {
-            timezone: kolkata(),
-            active_hours: Vec::new(),
-        }
+        Self { timezone: kolkata(), active_hours: Vec::new() }
     }
 }
 
@@ -178,15 +175,9 @@ impl ActiveHours {
     fn is_open_in(&self, zone: &TimeZone, at: Timestamp) -> bool {
         let local = zone.to_datetime(at);
         let today = Day::of(local.date().weekday());
-        let yesterday = local
-            .date()
-            .yesterday()
-            .map(|date| Day::of(date.weekday()))
-            .unwrap_or(today);
+        let yesterday = local.date().yesterday().map(|date| Day::of(date.weekday())).unwrap_or(today);
         let minute = i64::from(local.hour()) * 60 + i64::from(local.minute());
-        self.active_hours
-            .iter()
-            .any(|window| window.holds(today, yesterday, minute))
+        self.active_hours.iter().any(|window| window.holds(today, yesterday, minute))
     }
 
     /// The first moment at or after `at` that is open; `None` if there is none within two weeks and a day.
@@ -200,44 +191,24 @@ impl ActiveHours {
         }
         // Opening happens at a window's start, or where the clock jumps into a window.
         let until = at.checked_add((15 * 24).hours()).ok()?;
-        let jumps = zone
-            .following(at)
-            .map(|jump| jump.timestamp())
-            .take_while(|&jump| jump <= until)
-            .take(4);
+        let jumps = zone.following(at).map(|jump| jump.timestamp()).take_while(|&jump| jump <= until).take(4);
         let first = zone.to_datetime(at).date();
-        let starts = first
-            .series(1.day())
-            .take(16)
-            .flat_map(|date| self.starts_on(&zone, date));
-        jumps
-            .chain(starts)
-            .filter(|&moment| moment >= at && self.is_open_in(&zone, moment))
-            .min()
+        let starts = first.series(1.day()).take(16).flat_map(|date| self.starts_on(&zone, date));
+        jumps.chain(starts).filter(|&moment| moment >= at && self.is_open_in(&zone, moment)).min()
     }
 
-    fn starts_on<'a>(
-        &'a self,
-        zone: &'a TimeZone,
-        date: Date,
-    ) -> impl Iterator<Item = Timestamp> + 'a {
+    fn starts_on<'a>(&'a self, zone: &'a TimeZone, date: Date) -> impl Iterator<Item = Timestamp> + 'a {
         let day = Day::of(date.weekday());
-        self.active_hours
-            .iter()
-            .filter(move |window| window.days.contains(&day))
-            .flat_map(move |window| {
-                let local = date.to_datetime(window.start.as_time());
-                let offsets = match zone.to_ambiguous_timestamp(local).offset() {
-                    AmbiguousOffset::Unambiguous { offset } => [Some(offset), None],
-                    AmbiguousOffset::Fold { before, after } => [Some(before), Some(after)],
-                    // The clock never shows this time; the jump over it is a candidate of its own.
-                    AmbiguousOffset::Gap { .. } => [None, None],
-                };
-                offsets
-                    .into_iter()
-                    .flatten()
-                    .filter_map(move |offset| offset.to_timestamp(local).ok())
-            })
+        self.active_hours.iter().filter(move |window| window.days.contains(&day)).flat_map(move |window| {
+            let local = date.to_datetime(window.start.as_time());
+            let offsets = match zone.to_ambiguous_timestamp(local).offset() {
+                AmbiguousOffset::Unambiguous { offset } => [Some(offset), None],
+                AmbiguousOffset::Fold { before, after } => [Some(before), Some(after)],
+                // The clock never shows this time; the jump over it is a candidate of its own.
+                AmbiguousOffset::Gap { .. } => [None, None],
+            };
+            offsets.into_iter().flatten().filter_map(move |offset| offset.to_timestamp(local).ok())
+        })
     }
 }
 
@@ -254,8 +225,7 @@ impl Window {
         if start < end {
             return self.days.contains(&today) && (start..end).contains(&minute);
         }
-        (self.days.contains(&today) && minute >= start)
-            || (self.days.contains(&yesterday) && minute < end)
+        (self.days.contains(&today) && minute >= start) || (self.days.contains(&yesterday) && minute < end)
     }
 }
 

@@ -50,11 +50,7 @@ pub fn plan(
     if model_ready && !bot.post_call_analysis_prompt.is_empty() {
         return Plan::Model;
     }
-    if collected.is_empty() {
-        Plan::Skip(SkipReason::NoPrompt)
-    } else {
-        Plan::Collected
-    }
+    if collected.is_empty() { Plan::Skip(SkipReason::NoPrompt) } else { Plan::Collected }
 }
 
 /// `disposition` and `remarks` for a call, filling what its analysis left out (`api.md` §4: both always exist).
@@ -66,15 +62,10 @@ pub fn with_defaults(
 ) -> Map<String, Value> {
     let (word, fallback) = outcome_word(reason, customer_spoke);
     let disposition = bot.outcome_map.get(word).map_or(fallback, String::as_str);
+    analysis.entry("disposition").or_insert_with(|| Value::String(disposition.to_owned()));
     analysis
-        .entry("disposition")
-        .or_insert_with(|| Value::String(disposition.to_owned()));
-    analysis.entry("remarks").or_insert_with(|| {
-        Value::String(format!(
-            "Call ended: {}.",
-            reason.as_str().replace('_', " ")
-        ))
-    });
+        .entry("remarks")
+        .or_insert_with(|| Value::String(format!("Call ended: {}.", reason.as_str().replace('_', " "))));
     analysis
 }
 
@@ -90,12 +81,7 @@ mod tests {
 
     #[test]
     fn calls_are_analysed_where_there_is_something_to_analyse() {
-        let check = |reason: EndReason,
-                     spoke: bool,
-                     prompt: &str,
-                     collected: Value,
-                     model: bool,
-                     expect: Plan| {
+        let check = |reason: EndReason, spoke: bool, prompt: &str, collected: Value, model: bool, expect: Plan| {
             let collected = collected.as_object().unwrap();
             assert_eq!(
                 plan(&bot(prompt), reason, spoke, collected, model),
@@ -105,92 +91,26 @@ mod tests {
         };
         use EndReason as R;
         check(R::BotHangup, true, "p", json!({}), true, Plan::Model);
-        check(
-            R::BotHangup,
-            true,
-            "p",
-            json!({"a": 1}),
-            false,
-            Plan::Collected,
-        );
-        check(
-            R::BotHangup,
-            true,
-            "",
-            json!({"a": 1}),
-            true,
-            Plan::Collected,
-        );
-        check(
-            R::BotHangup,
-            true,
-            "",
-            json!({}),
-            true,
-            Plan::Skip(SkipReason::NoPrompt),
-        );
-        check(
-            R::CustomerHangup,
-            false,
-            "p",
-            json!({}),
-            true,
-            Plan::Skip(SkipReason::CustomerNeverSpoke),
-        );
-        check(
-            R::Busy,
-            false,
-            "p",
-            json!({}),
-            true,
-            Plan::Skip(SkipReason::NotAnswered),
-        );
-        check(
-            R::NoAnswer,
-            false,
-            "p",
-            json!({}),
-            true,
-            Plan::Skip(SkipReason::NotAnswered),
-        );
-        check(
-            R::Voicemail,
-            true,
-            "p",
-            json!({}),
-            true,
-            Plan::Skip(SkipReason::Voicemail),
-        );
-        check(
-            R::ServerLost,
-            false,
-            "p",
-            json!({}),
-            true,
-            Plan::Skip(SkipReason::Error),
-        );
+        check(R::BotHangup, true, "p", json!({"a": 1}), false, Plan::Collected);
+        check(R::BotHangup, true, "", json!({"a": 1}), true, Plan::Collected);
+        check(R::BotHangup, true, "", json!({}), true, Plan::Skip(SkipReason::NoPrompt));
+        check(R::CustomerHangup, false, "p", json!({}), true, Plan::Skip(SkipReason::CustomerNeverSpoke));
+        check(R::Busy, false, "p", json!({}), true, Plan::Skip(SkipReason::NotAnswered));
+        check(R::NoAnswer, false, "p", json!({}), true, Plan::Skip(SkipReason::NotAnswered));
+        check(R::Voicemail, true, "p", json!({}), true, Plan::Skip(SkipReason::Voicemail));
+        check(R::ServerLost, false, "p", json!({}), true, Plan::Skip(SkipReason::Error));
         check(R::ServerLost, true, "p", json!({}), true, Plan::Model);
     }
 
     #[test]
     fn disposition_and_remarks_always_exist() {
         let check = |reason: EndReason, spoke: bool, analysis: Value, disposition: &str| {
-            let full = with_defaults(
-                &bot(""),
-                reason,
-                spoke,
-                analysis.as_object().unwrap().clone(),
-            );
+            let full = with_defaults(&bot(""), reason, spoke, analysis.as_object().unwrap().clone());
             assert_eq!(full["disposition"], disposition, "{reason:?}");
             assert!(full["remarks"].is_string());
         };
         check(EndReason::NoAnswer, false, json!({}), "NO_PICKUP");
         check(EndReason::Busy, false, json!({}), "BUSY");
-        check(
-            EndReason::BotHangup,
-            true,
-            json!({"disposition": "PTP"}),
-            "PTP",
-        );
+        check(EndReason::BotHangup, true, json!({"disposition": "PTP"}), "PTP");
     }
 }

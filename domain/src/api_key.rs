@@ -33,11 +33,7 @@ impl TryFrom<String> for KeyHash {
     type Error = KeyError;
     fn try_from(text: String) -> Result<Self, KeyError> {
         let hex = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if hex {
-            Ok(Self(text))
-        } else {
-            Err(KeyError::NotHash)
-        }
+        if hex { Ok(Self(text)) } else { Err(KeyError::NotHash) }
     }
 }
 
@@ -78,9 +74,7 @@ impl ApiKey {
     }
 
     pub fn hash(&self) -> KeyHash {
-        KeyHash(hex::encode(Sha256::digest(
-            self.0.expose_secret().as_bytes(),
-        )))
+        KeyHash(hex::encode(Sha256::digest(self.0.expose_secret().as_bytes())))
     }
 
     /// The first characters, for lists: never more than half of the key.
@@ -112,11 +106,7 @@ pub fn mint(entropy: &dyn Entropy) -> MintedKey {
         text.extend(unbiased.map(|&byte| char::from(BASE62[usize::from(byte % 62)])));
     }
     let key = ApiKey(SecretString::from(text));
-    MintedKey {
-        hash: key.hash(),
-        prefix: key.prefix(),
-        secret: key.0,
-    }
+    MintedKey { hash: key.hash(), prefix: key.prefix(), secret: key.0 }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -201,11 +191,7 @@ impl ApiKeyRow {
 
     /// What handlers behind authentication get to see; `None` when the key is revoked or expired.
     pub fn caller(&self, now: Timestamp) -> Option<Caller> {
-        self.usable(now).then(|| Caller {
-            key_id: self.key_id.clone(),
-            role: self.role,
-            bots: self.bots.clone(),
-        })
+        self.usable(now).then(|| Caller { key_id: self.key_id.clone(), role: self.role, bots: self.bots.clone() })
     }
 }
 
@@ -257,9 +243,7 @@ mod tests {
 
     #[test]
     fn keys_are_visible_ascii_of_8_to_256() {
-        let check = |text: &str, expect: Option<KeyError>| {
-            assert_eq!(ApiKey::parse(text).err(), expect, "{text:?}")
-        };
+        let check = |text: &str, expect: Option<KeyError>| assert_eq!(ApiKey::parse(text).err(), expect, "{text:?}");
         check("12345678", None);
         check(&"k".repeat(256), None);
         check("", Some(KeyError::Length));
@@ -274,15 +258,9 @@ mod tests {
     #[test]
     fn hashes_are_sha256_in_hex() {
         let hash = ApiKey::parse("12345678").unwrap().hash();
-        assert_eq!(
-            hash.as_str(),
-            "ef797c8118f02dfb649607dd5d3f8c7623048c9c063d532cc95c5ed7a898a64f"
-        );
+        assert_eq!(hash.as_str(), "ef797c8118f02dfb649607dd5d3f8c7623048c9c063d532cc95c5ed7a898a64f");
         assert_eq!(KeyHash::try_from(hash.to_string()), Ok(hash.clone()));
-        assert_eq!(
-            KeyHash::try_from(hash.to_string().to_uppercase()),
-            Err(KeyError::NotHash)
-        );
+        assert_eq!(KeyHash::try_from(hash.to_string().to_uppercase()), Err(KeyError::NotHash));
         assert_eq!(ApiKey::parse("12345678").unwrap().prefix(), "1234");
     }
 
@@ -290,13 +268,8 @@ mod tests {
     fn scopes_on_the_wire() {
         let check = |wire: serde_json::Value, bot: &str, expect: bool| {
             let scope: BotScope = serde_json::from_value(wire.clone()).unwrap();
-            assert_eq!(
-                scope.covers(&BotId::parse(bot).unwrap()),
-                expect,
-                "{wire} {bot}"
-            );
-            let again: BotScope =
-                serde_json::from_value(serde_json::to_value(&scope).unwrap()).unwrap();
+            assert_eq!(scope.covers(&BotId::parse(bot).unwrap()), expect, "{wire} {bot}");
+            let again: BotScope = serde_json::from_value(serde_json::to_value(&scope).unwrap()).unwrap();
             assert_eq!(again, scope);
         };
         check(json!(["*"]), "any", true);
@@ -324,13 +297,8 @@ mod tests {
             last_used_at: None,
         };
         let check = |row: ApiKeyRow, usable: bool| {
-            assert_eq!(
-                (row.usable(now), row.caller(now).is_some()),
-                (usable, usable),
-                "{row:?}"
-            );
-            let again: ApiKeyRow =
-                serde_json::from_value(serde_json::to_value(&row).unwrap()).unwrap();
+            assert_eq!((row.usable(now), row.caller(now).is_some()), (usable, usable), "{row:?}");
+            let again: ApiKeyRow = serde_json::from_value(serde_json::to_value(&row).unwrap()).unwrap();
             assert_eq!(again, row);
         };
         check(row(true, None), true);

@@ -115,11 +115,7 @@ pub struct Interruption {
 
 impl Default for Interruption {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            min_words: 3,
-            min_speech_ms: 500,
-        }
+        Self { enabled: true, min_words: 3, min_speech_ms: 500 }
     }
 }
 
@@ -136,11 +132,7 @@ pub struct Silence {
 
 impl Default for Silence {
     fn default() -> Self {
-        Self {
-            prompt_after_seconds: 8.0,
-            prompts: vec!["Are you still there?".to_owned()],
-            hangup_after_seconds: 10.0,
-        }
+        Self { prompt_after_seconds: 8.0, prompts: vec!["Are you still there?".to_owned()], hangup_after_seconds: 10.0 }
     }
 }
 
@@ -156,11 +148,7 @@ pub struct Voicemail {
 
 impl Default for Voicemail {
     fn default() -> Self {
-        Self {
-            detect: true,
-            action: VoicemailAction::Hangup,
-            message: String::new(),
-        }
+        Self { detect: true, action: VoicemailAction::Hangup, message: String::new() }
     }
 }
 
@@ -265,10 +253,7 @@ pub struct Recording {
 
 impl Default for Recording {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            channels: 2,
-        }
+        Self { enabled: true, channels: 2 }
     }
 }
 

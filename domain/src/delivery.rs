@@ -109,16 +109,11 @@ pub enum Verdict {
 /// `Retry-After` counts on 429 and 503 only, clamped to 24 h.
 pub fn verdict(answer: &Answer) -> Verdict {
     match answer {
-        Answer::Status {
-            code: 200..=299, ..
-        } => Verdict::Delivered,
+        Answer::Status { code: 200..=299, .. } => Verdict::Delivered,
         Answer::Status { code: 410, .. } => Verdict::Gone,
-        Answer::Status {
-            code: 429 | 503,
-            retry_after,
-        } => Verdict::Retry {
-            at_least: retry_after.map(|wait| wait.min(DAY)),
-        },
+        Answer::Status { code: 429 | 503, retry_after } => {
+            Verdict::Retry { at_least: retry_after.map(|wait| wait.min(DAY)) }
+        }
         Answer::Status { .. } | Answer::NoAnswer => Verdict::Retry { at_least: None },
     }
 }
@@ -137,30 +132,18 @@ impl Default for Schedule {
     /// 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h, ± 20 %.
     fn default() -> Self {
         let seconds = [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400];
-        Self {
-            delays: seconds.map(Duration::from_secs).to_vec(),
-            jitter_percent: 20,
-        }
+        Self { delays: seconds.map(Duration::from_secs).to_vec(), jitter_percent: 20 }
     }
 }
 
 impl Schedule {
     /// The wait after `tries` failed tries (≥ 1), or `None` when it was the last.
     /// `dice` is uniform in 0..=u32::MAX and places the wait inside the jitter band.
-    pub fn wait_after(
-        &self,
-        tries: u32,
-        at_least: Option<Duration>,
-        dice: u32,
-    ) -> Option<Duration> {
+    pub fn wait_after(&self, tries: u32, at_least: Option<Duration>, dice: u32) -> Option<Duration> {
         let base = *self.delays.get(tries.checked_sub(1)? as usize)?;
         let share = f64::from(dice) / f64::from(u32::MAX) * 2.0 - 1.0;
         let jittered = base.mul_f64(1.0 + share * f64::from(self.jitter_percent) / 100.0);
-        Some(
-            at_least
-                .map_or(jittered, |floor| jittered.max(floor))
-                .min(DAY.mul_f64(1.2)),
-        )
+        Some(at_least.map_or(jittered, |floor| jittered.max(floor)).min(DAY.mul_f64(1.2)))
     }
 }
 
@@ -178,28 +161,15 @@ mod tests {
 
     #[test]
     fn answers_are_judged() {
-        let status = |code, after: Option<u64>| Answer::Status {
-            code,
-            retry_after: after.map(Duration::from_secs),
-        };
+        let status = |code, after: Option<u64>| Answer::Status { code, retry_after: after.map(Duration::from_secs) };
         let check = |answer, expect| assert_eq!(verdict(&answer), expect, "{answer:?}");
         check(status(200, None), Verdict::Delivered);
         check(status(204, None), Verdict::Delivered);
         check(status(301, None), Verdict::Retry { at_least: None });
         check(status(400, Some(9)), Verdict::Retry { at_least: None });
         check(status(410, None), Verdict::Gone);
-        check(
-            status(429, Some(90)),
-            Verdict::Retry {
-                at_least: Some(Duration::from_secs(90)),
-            },
-        );
-        check(
-            status(503, Some(900_000)),
-            Verdict::Retry {
-                at_least: Some(DAY),
-            },
-        );
+        check(status(429, Some(90)), Verdict::Retry { at_least: Some(Duration::from_secs(90)) });
+        check(status(503, Some(900_000)), Verdict::Retry { at_least: Some(DAY) });
         check(Answer::NoAnswer, Verdict::Retry { at_least: None });
     }
 
@@ -214,9 +184,6 @@ mod tests {
         assert_eq!(seconds(schedule.wait_after(1, None, u32::MAX)), Some(6));
         assert_eq!(seconds(schedule.wait_after(9, None, middle)), Some(86400));
         assert_eq!(seconds(schedule.wait_after(10, None, middle)), None);
-        assert_eq!(
-            seconds(schedule.wait_after(1, Some(Duration::from_secs(60)), middle)),
-            Some(60)
-        );
+        assert_eq!(seconds(schedule.wait_after(1, Some(Duration::from_secs(60)), middle)), Some(60));
     }
 }

@@ -42,54 +42,25 @@ impl DialoutRequest {
 /// # Errors
 /// Everything that is wrong with it, at once; what is not JSON is one error.
 pub fn parse(bytes: &[u8]) -> Result<DialoutRequest, Vec<FieldError>> {
-    let text = strict_json::check(bytes).map_err(|e| {
-        vec![FieldError::body(
-            "",
-            "json_invalid",
-            format!("Invalid JSON: {e}"),
-        )]
-    })?;
-    let body = Fields::of_object(text).ok_or_else(|| {
-        vec![FieldError::body(
-            "",
-            "dict_type",
-            "The body must be a JSON object",
-        )]
-    })?;
+    let text = strict_json::check(bytes)
+        .map_err(|e| vec![FieldError::body("", "json_invalid", format!("Invalid JSON: {e}"))])?;
+    let body = Fields::of_object(text)
+        .ok_or_else(|| vec![FieldError::body("", "dict_type", "The body must be a JSON object")])?;
     let mut errors = Vec::new();
     let bot_id = required_text(&body, "bot_id", &mut errors).and_then(|id| {
-        BotId::parse(id)
-            .map_err(|e| {
-                errors.push(FieldError::body(
-                    "bot_id",
-                    "bot_id_malformed",
-                    e.to_string(),
-                ))
-            })
-            .ok()
+        BotId::parse(id).map_err(|e| errors.push(FieldError::body("bot_id", "bot_id_malformed", e.to_string()))).ok()
     });
     let to_number = required_text(&body, "to_number", &mut errors);
     let from_number = optional_text(&body, "from_number", &mut errors);
-    let variables = body
-        .get("variables")
-        .map_or(Ok(None), Variables::parse)
-        .unwrap_or_else(|e| {
-            let kind = if e == crate::variables::VariablesError::NotObject {
-                "dict_type"
-            } else {
-                "too_long"
-            };
-            errors.push(FieldError::body("variables", kind, e.to_string()));
-            None
-        });
+    let variables = body.get("variables").map_or(Ok(None), Variables::parse).unwrap_or_else(|e| {
+        let kind = if e == crate::variables::VariablesError::NotObject { "dict_type" } else { "too_long" };
+        errors.push(FieldError::body("variables", kind, e.to_string()));
+        None
+    });
     match (bot_id, to_number) {
-        (Some(bot_id), Some(to_number)) if errors.is_empty() => Ok(DialoutRequest {
-            bot_id,
-            to_number,
-            from_number,
-            variables,
-            unknown: unknown(&body),
-        }),
+        (Some(bot_id), Some(to_number)) if errors.is_empty() => {
+            Ok(DialoutRequest { bot_id, to_number, from_number, variables, unknown: unknown(&body) })
+        }
         _ => Err(errors),
     }
 }
@@ -109,11 +80,7 @@ fn required_text(body: &Fields, name: &str, errors: &mut Vec<FieldError>) -> Opt
     };
     let text = text_of(raw, name, errors)?;
     if text.is_empty() {
-        errors.push(FieldError::body(
-            name,
-            "string_too_short",
-            "Must not be empty",
-        ));
+        errors.push(FieldError::body(name, "string_too_short", "Must not be empty"));
         return None;
     }
     Some(text)
@@ -126,14 +93,8 @@ fn optional_text(body: &Fields, name: &str, errors: &mut Vec<FieldError>) -> Opt
 
 fn unknown(body: &Fields) -> Vec<String> {
     const KNOWN: [&str; 4] = ["bot_id", "to_number", "from_number", "variables"];
-    let strange = body
-        .iter()
-        .map(|(name, _)| name)
-        .filter(|name| !KNOWN.contains(name));
-    strange
-        .take(MAX_UNKNOWN)
-        .map(|name| name.chars().take(64).collect())
-        .collect()
+    let strange = body.iter().map(|(name, _)| name).filter(|name| !KNOWN.contains(name));
+    strange.take(MAX_UNKNOWN).map(|name| name.chars().take(64).collect()).collect()
 }
 
 /// The number a call shows to the customer.
@@ -154,8 +115,7 @@ impl CallerNumber {
 
     /// A trunk's default number.
     pub fn default_of(trunk: &Trunk) -> Self {
-        E164::parse(&trunk.default_number)
-            .map_or_else(|_| Self::Raw(trunk.default_number.clone()), Self::E164)
+        E164::parse(&trunk.default_number).map_or_else(|_| Self::Raw(trunk.default_number.clone()), Self::E164)
     }
 }
 
@@ -185,9 +145,8 @@ pub fn place(
     trunk: &Trunk,
     platform_dids: impl Fn(&str) -> bool,
 ) -> Result<PlacedNumbers, Vec<FieldError>> {
-    let is_ours = |number: &E164| {
-        platform_dids(number.as_str()) || bot.numbers.iter().any(|did| did == number.as_str())
-    };
+    let is_ours =
+        |number: &E164| platform_dids(number.as_str()) || bot.numbers.iter().any(|did| did == number.as_str());
     let to = dialled(request, trunk)
         .map_err(|e| FieldError::body("to_number", e.word(), e.to_string()))
         .and_then(|dialled| allowed_to(dialled, trunk, is_ours));
@@ -198,30 +157,13 @@ pub fn place(
     }
 }
 
-fn allowed_to(
-    dialled: Dialled,
-    trunk: &Trunk,
-    is_ours: impl Fn(&E164) -> bool,
-) -> Result<E164, FieldError> {
-    let allowed = |country: &String| {
-        trunk
-            .allowed_countries
-            .iter()
-            .any(|code| code.eq_ignore_ascii_case(country))
-    };
+fn allowed_to(dialled: Dialled, trunk: &Trunk, is_ours: impl Fn(&E164) -> bool) -> Result<E164, FieldError> {
+    let allowed = |country: &String| trunk.allowed_countries.iter().any(|code| code.eq_ignore_ascii_case(country));
     if !trunk.allowed_countries.is_empty() && !dialled.country.as_ref().is_some_and(allowed) {
-        return Err(FieldError::body(
-            "to_number",
-            "country_not_allowed",
-            "The trunk does not call that country",
-        ));
+        return Err(FieldError::body("to_number", "country_not_allowed", "The trunk does not call that country"));
     }
     if is_ours(&dialled.e164) {
-        return Err(FieldError::body(
-            "to_number",
-            "own_number",
-            "The platform does not call its own numbers",
-        ));
+        return Err(FieldError::body("to_number", "own_number", "The platform does not call its own numbers"));
     }
     Ok(dialled.e164)
 }
@@ -234,19 +176,12 @@ fn allowed_from(from: Option<&str>, trunk: &Trunk) -> Result<CallerNumber, Field
     let number = phone::parse_dialled(typed, &trunk.default_country)
         .map_err(|e| FieldError::body("from_number", e.word(), e.to_string()))?
         .e164;
-    let carried = trunk
-        .numbers
-        .iter()
-        .filter_map(|rule| NumberRule::parse(rule).ok())
-        .any(|rule| rule.matches(&number));
+    let carried =
+        trunk.numbers.iter().filter_map(|rule| NumberRule::parse(rule).ok()).any(|rule| rule.matches(&number));
     if trunk.numbers.is_empty() || carried || number.as_str() == default.as_str() {
         return Ok(CallerNumber::E164(number));
     }
-    Err(FieldError::body(
-        "from_number",
-        "from_number_not_allowed",
-        "The trunk does not own that number",
-    ))
+    Err(FieldError::body("from_number", "from_number_not_allowed", "The trunk does not own that number"))
 }
 
 #[cfg(test)]

@@ -18,28 +18,13 @@ impl FieldError {
     /// A fault of the body's field at `path` (dots separate members; empty = the body itself).
     pub fn body(path: &str, kind: &str, msg: impl Into<String>) -> Self {
         let mut loc = vec!["body".to_owned()];
-        loc.extend(
-            path.split('.')
-                .filter(|part| !part.is_empty())
-                .map(str::to_owned),
-        );
-        Self {
-            loc,
-            msg: msg.into(),
-            kind: kind.to_owned(),
-        }
+        loc.extend(path.split('.').filter(|part| !part.is_empty()).map(str::to_owned));
+        Self { loc, msg: msg.into(), kind: kind.to_owned() }
     }
 
     /// As [`FieldError::body`], for members whose names may hold dots.
     pub fn at(path: &[&str], kind: &str, msg: impl Into<String>) -> Self {
-        let loc = std::iter::once("body")
-            .chain(path.iter().copied())
-            .map(str::to_owned)
-            .collect();
-        Self {
-            loc,
-            msg: msg.into(),
-            kind: kind.to_owned(),
-        }
+        let loc = std::iter::once("body").chain(path.iter().copied()).map(str::to_owned).collect();
+        Self { loc, msg: msg.into(), kind: kind.to_owned() }
     }
 }

@@ -32,10 +32,7 @@ pub struct ServerRow {
 
 impl ServerRow {
     pub fn owner(&self) -> Owner {
-        Owner {
-            server_id: self.server_id.clone(),
-            epoch: self.epoch,
-        }
+        Owner { server_id: self.server_id.clone(), epoch: self.epoch }
     }
 
     /// Seconds since the heartbeat; 0 for one from the future (clock skew).
@@ -83,14 +80,13 @@ pub struct Capacity {
 
 /// Sums the fresh servers; a draining one counts its calls but offers nothing.
 pub fn capacity(servers: &[ServerRow], now: Timestamp) -> Capacity {
-    servers
-        .iter()
-        .filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS)
-        .fold(Capacity::default(), |sum, s| Capacity {
+    servers.iter().filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS).fold(Capacity::default(), |sum, s| {
+        Capacity {
             calls: sum.calls + s.calls,
             max: sum.max + s.max,
             available: sum.available + if s.draining { 0 } else { s.free },
-        })
+        }
+    })
 }
 
 /// Body of `POST /calls` on a server's private port.
@@ -192,13 +188,6 @@ mod tests {
         check(&all, Some("pool"), &["g"]);
         check(&all, Some("none"), &[]);
         check(&[server("x", 1, -5, false)], None, &["x"]);
-        assert_eq!(
-            capacity(&all, now),
-            Capacity {
-                calls: 10 + 10 + 90 + 100 + 50,
-                max: 500,
-                available: 10 + 90 + 50
-            }
-        );
+        assert_eq!(capacity(&all, now), Capacity { calls: 10 + 10 + 90 + 100 + 50, max: 500, available: 10 + 90 + 50 });
     }
 }

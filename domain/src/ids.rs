@@ -22,10 +22,7 @@ fn check_slug(text: &str) -> Result<(), IdError> {
     if length == 0 || length > 64 {
         return Err(IdError::Length(length));
     }
-    match text
-        .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
-    {
+    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
         Some(c) => Err(IdError::Character(c)),
         None => Ok(()),
     }
@@ -108,9 +105,7 @@ impl CallId {
     /// # Errors
     /// [`IdError::NotUuid`] when it is none.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        uuid::Uuid::parse_str(text)
-            .map(Self)
-            .map_err(|_| IdError::NotUuid)
+        uuid::Uuid::parse_str(text).map(Self).map_err(|_| IdError::NotUuid)
     }
 
     /// The 16 bytes, for sharding.

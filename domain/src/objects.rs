@@ -15,21 +15,12 @@ pub struct CallObjects {
 
 impl CallObjects {
     pub fn of(row: &crate::call::CallRow) -> Self {
-        Self {
-            date: row.date(),
-            call_id: row.call_id,
-        }
+        Self { date: row.date(), call_id: row.call_id }
     }
 
     fn key(self, name: &str) -> String {
         let d = self.date;
-        format!(
-            "calls/{:04}/{:02}/{:02}/{}/{name}",
-            d.year(),
-            d.month(),
-            d.day(),
-            self.call_id
-        )
+        format!("calls/{:04}/{:02}/{:02}/{}/{name}", d.year(), d.month(), d.day(), self.call_id)
     }
 
     /// What the dialout sent, as it was received; written before the call is accepted.

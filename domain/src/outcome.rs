@@ -134,14 +134,10 @@ pub fn outcome_word(reason: EndReason, customer_spoke: bool) -> (&'static str, &
         (_, DisconnectedBy::Voicemail) => ("voicemail", "VOICEMAIL"),
         (_, DisconnectedBy::Timeout) if customer_spoke => ("timeout", "TIMEOUT"),
         (_, DisconnectedBy::Error) => ("error", "ERROR"),
-        (_, DisconnectedBy::Timeout | DisconnectedBy::Bot | DisconnectedBy::Customer)
-            if !customer_spoke =>
-        {
+        (_, DisconnectedBy::Timeout | DisconnectedBy::Bot | DisconnectedBy::Customer) if !customer_spoke => {
             ("no_customer_message", "NO_CUSTOMER_MESSAGE")
         }
-        (_, DisconnectedBy::Timeout | DisconnectedBy::Bot | DisconnectedBy::Customer) => {
-            ("completed", "COMPLETED")
-        }
+        (_, DisconnectedBy::Timeout | DisconnectedBy::Bot | DisconnectedBy::Customer) => ("completed", "COMPLETED"),
     }
 }
 
@@ -153,11 +149,7 @@ mod tests {
     fn sip_failures_map_as_the_table_says() {
         let check = |status, q850, expect: EndReason, by: DisconnectedBy| {
             let reason = of_sip_failure(status, q850);
-            assert_eq!(
-                (reason, reason.disconnected_by()),
-                (expect, by),
-                "{status} {q850:?}"
-            );
+            assert_eq!((reason, reason.disconnected_by()), (expect, by), "{status} {q850:?}");
         };
         use DisconnectedBy as By;
         check(486, None, EndReason::Busy, By::Customer);
@@ -190,10 +182,7 @@ mod tests {
     #[test]
     fn outcome_words_follow_the_end() {
         assert_eq!(outcome_word(EndReason::NoSpeech, false).0, "RNR");
-        assert_eq!(
-            outcome_word(EndReason::CustomerHangup, false).0,
-            "no_customer_message"
-        );
+        assert_eq!(outcome_word(EndReason::CustomerHangup, false).0, "no_customer_message");
         assert_eq!(outcome_word(EndReason::BotHangup, true).0, "completed");
         assert_eq!(outcome_word(EndReason::IdleSilence, true).0, "timeout");
         assert_eq!(outcome_word(EndReason::ServerLost, true).0, "error");

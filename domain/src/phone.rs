@@ -1,10 +1,13 @@
 //! Phone numbers: what a client typed becomes E.164 or is refused; what leaves is written as the carrier wants it.
 //! It must never hand text to the number library whose characters were not checked first.
 
+mod plan;
+mod rule;
+
+pub use rule::{NumberRule, NumberRuleError};
+
 use std::fmt;
 
-use phonenumber::Type;
-use phonenumber::metadata::DATABASE;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -59,14 +62,9 @@ impl E164 {
     /// [`PhoneError::Unreadable`] for anything else.
     pub fn parse(text: &str) -> Result<Self, PhoneError> {
         let digits = text.strip_prefix('+').ok_or(PhoneError::Unreadable)?;
-        let fits = (2..=15).contains(&digits.len())
-            && !digits.starts_with('0')
-            && digits.bytes().all(|b| b.is_ascii_digit());
-        if fits {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(PhoneError::Unreadable)
-        }
+        let fits =
+            (2..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+        if fits { Ok(Self(text.to_owned())) } else { Err(PhoneError::Unreadable) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -79,9 +77,7 @@ impl E164 {
     }
 
     fn value(&self) -> u64 {
-        self.digits()
-            .bytes()
-            .fold(0, |sum, b| sum * 10 + u64::from(b - b'0'))
+        self.digits().bytes().fold(0, |sum, b| sum * 10 + u64::from(b - b'0'))
     }
 }
 
@@ -127,22 +123,16 @@ pub fn parse_dialled(typed: &str, default_country: &str) -> Result<Dialled, Phon
     let typed = typed.trim_matches(' ');
     check_characters(typed)?;
     let country = country_id(default_country)?;
-    if (1..MIN_DIGITS).contains(&typed.bytes().filter(u8::is_ascii_digit).count()) {
-        return Err(PhoneError::ShortCode);
+    let digits: String = typed.chars().filter(char::is_ascii_digit).collect();
+    match digits.len() {
+        0 => return Err(PhoneError::Unreadable),
+        1..MIN_DIGITS => return Err(PhoneError::ShortCode),
+        _ => {}
     }
-    let number = phonenumber::parse(Some(country), typed).map_err(|_| PhoneError::Unreadable)?;
-    let national = number.national().to_string();
-    // An emergency code behind a country code.
-    if national.len() <= 3 {
-        return Err(PhoneError::ShortCode);
-    }
-    let code = number.country().code();
-    let e164 = E164::parse(&format!("+{code}{national}")).map_err(|_| PhoneError::Impossible)?;
-    if !is_possible(code, national.len()) {
-        return Err(PhoneError::Impossible);
-    }
-    let country = number.country().id().map(|id| id.as_ref().to_owned());
-    Ok(Dialled { e164, country })
+    let parts =
+        if typed.contains('+') { plan::international(&digits)? } else { plan::national(typed, &digits, country)? };
+    let e164 = E164::parse(&format!("+{}{}", parts.code, parts.national))?;
+    Ok(Dialled { country: plan::country(&parts), e164 })
 }
 
 fn check_characters(typed: &str) -> Result<(), PhoneError> {
@@ -152,55 +142,23 @@ fn check_characters(typed: &str) -> Result<(), PhoneError> {
     if typed.len() > MAX_TYPED {
         return Err(PhoneError::TooLong);
     }
-    let allowed =
-        |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'(' | b')' | b'.' | b'-');
+    let allowed = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'(' | b')' | b'.' | b'-');
     if !typed.bytes().all(allowed) {
         return Err(PhoneError::Character);
     }
     match typed.rfind('+') {
-        Some(at) if typed[..at].contains(|c: char| c != '(' && c != ' ') => {
-            Err(PhoneError::Character)
-        }
+        Some(at) if typed[..at].contains(|c: char| c != '(' && c != ' ') => Err(PhoneError::Character),
         _ => Ok(()),
     }
 }
 
 fn country_id(code: &str) -> Result<phonenumber::country::Id, PhoneError> {
-    code.parse()
-        .map_err(|_| PhoneError::UnknownCountry(code.to_owned()))
+    code.parse().map_err(|_| PhoneError::UnknownCountry(code.to_owned()))
 }
 
 /// Whether `code` is a country of ISO 3166-1 (alpha-2, upper case) with phone numbers of its own.
 pub fn is_country(code: &str) -> bool {
     country_id(code).is_ok()
-}
-
-/// Kinds of numbers that can be called from anywhere.
-const KINDS: [Type; 10] = [
-    Type::FixedLine,
-    Type::Mobile,
-    Type::TollFree,
-    Type::PremiumRate,
-    Type::SharedCost,
-    Type::PersonalNumber,
-    Type::Voip,
-    Type::Pager,
-    Type::Uan,
-    Type::Voicemail,
-];
-
-/// Whether any region of a country calling code has numbers of `length` digits (without the code).
-/// By length only: number ranges open faster than any database learns of them.
-fn is_possible(code: u16, length: usize) -> bool {
-    let regions = DATABASE.by_code(&code).unwrap_or_default();
-    let lengths = regions.iter().flat_map(|region| {
-        KINDS
-            .iter()
-            .filter_map(|&kind| region.descriptors().get(kind))
-    });
-    lengths
-        .flat_map(|kind| kind.possible_length())
-        .any(|&possible| usize::from(possible) == length)
 }
 
 /// Writes a number towards a carrier. What is not E.164 (a raw default number) is written as it is.
@@ -218,76 +176,7 @@ pub fn write(number: &str, format: NumberFormat) -> String {
 
 /// The national significant number; the whole digits where the country code is not known.
 fn national(number: &E164) -> String {
-    phonenumber::parse(None, number.as_str()).map_or_else(
-        |_| number.digits().to_owned(),
-        |parsed| parsed.national().to_string(),
-    )
-}
-
-/// One entry of a trunk's `numbers`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NumberRule {
-    Did(E164),
-    /// Both ends belong to it and have the same number of digits.
-    Range {
-        first: E164,
-        last: E164,
-    },
-    /// `+` and leading digits.
-    Prefix(String),
-}
-
-/// Why a text is no number rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NumberRuleError {
-    #[error(
-        "a number rule is an E.164 number, a range (+911234000000-+911234999999) or a prefix (+911234*)"
-    )]
-    Shape,
-    #[error(
-        "both ends of a range have the same number of digits, and the first is not above the last"
-    )]
-    Range,
-}
-
-impl NumberRule {
-    /// Reads a DID, a range or a prefix.
-    ///
-    /// # Errors
-    /// Says what a rule looks like.
-    pub fn parse(text: &str) -> Result<Self, NumberRuleError> {
-        let number = |text: &str| E164::parse(text.trim()).map_err(|_| NumberRuleError::Shape);
-        if let Some(prefix) = text.strip_suffix('*') {
-            let digits = prefix.strip_prefix('+').unwrap_or_default();
-            let fits = (1..=14).contains(&digits.len())
-                && !digits.starts_with('0')
-                && digits.bytes().all(|b| b.is_ascii_digit());
-            return if fits {
-                Ok(Self::Prefix(prefix.to_owned()))
-            } else {
-                Err(NumberRuleError::Shape)
-            };
-        }
-        let Some((first, last)) = text.split_once('-') else {
-            return number(text).map(Self::Did);
-        };
-        let (first, last) = (number(first)?, number(last)?);
-        if first.0.len() != last.0.len() || first > last {
-            return Err(NumberRuleError::Range);
-        }
-        Ok(Self::Range { first, last })
-    }
-
-    pub fn matches(&self, number: &E164) -> bool {
-        match self {
-            Self::Did(did) => did == number,
-            Self::Range { first, last } => {
-                first.0.len() == number.0.len()
-                    && (first.value()..=last.value()).contains(&number.value())
-            }
-            Self::Prefix(prefix) => number.0.starts_with(prefix),
-        }
-    }
+    plan::split(number.digits()).map_or_else(|| number.digits().to_owned(), |parts| parts.national)
 }
 
 #[cfg(test)]

@@ -62,12 +62,7 @@ pub trait ApiKeys: Send + Sync {
     /// Stores a new key; `false` when its hash exists already.
     async fn create(&self, row: &ApiKeyRow) -> Result<bool, StoreError>;
     /// Notes a use, at most hourly: nothing happens when the stored time is younger than `not_since`.
-    async fn touch(
-        &self,
-        hash: &KeyHash,
-        at: Timestamp,
-        not_since: Timestamp,
-    ) -> Result<(), StoreError>;
+    async fn touch(&self, hash: &KeyHash, at: Timestamp, not_since: Timestamp) -> Result<(), StoreError>;
     async fn list(&self) -> Result<Vec<ApiKeyRow>, StoreError>;
 }
 
@@ -139,8 +134,7 @@ pub trait Calls: Send + Sync {
     async fn fence(&self, fence: &FenceRow) -> Result<Claim, StoreError>;
     /// Strongly consistent.
     async fn get(&self, id: CallId) -> Result<Option<CallEntry>, StoreError>;
-    async fn advance(&self, id: CallId, owner: &Owner, step: &Advance)
-    -> Result<Owned, StoreError>;
+    async fn advance(&self, id: CallId, owner: &Owner, step: &Advance) -> Result<Owned, StoreError>;
     /// The terminal write: once, by its owner or by `reap`; sets `next_step` = announce, due at `due_at`,
     /// `analysis_status` = pending, and takes the row off the `open_on` index.
     async fn finish(
@@ -151,11 +145,7 @@ pub trait Calls: Send + Sync {
         due_at: Timestamp,
     ) -> Result<Owned, StoreError>;
     /// Settles a recording of an ended call: from pending to `status` only.
-    async fn settle_recording(
-        &self,
-        id: CallId,
-        status: RecordingStatus,
-    ) -> Result<Owned, StoreError>;
+    async fn settle_recording(&self, id: CallId, status: RecordingStatus) -> Result<Owned, StoreError>;
     /// Moves an ended call from one of `from` to `to` (`None` = all is done), due at `due_at`; resets `step_tries`.
     async fn take_step(
         &self,
@@ -165,12 +155,7 @@ pub trait Calls: Send + Sync {
         due_at: Timestamp,
     ) -> Result<Owned, StoreError>;
     /// Puts the current step off to `due_at` and counts a try; answers the tries so far, or `None` if it is not at `step`.
-    async fn defer_step(
-        &self,
-        id: CallId,
-        step: NextStep,
-        due_at: Timestamp,
-    ) -> Result<Option<u32>, StoreError>;
+    async fn defer_step(&self, id: CallId, step: NextStep, due_at: Timestamp) -> Result<Option<u32>, StoreError>;
     /// Notes the analysis; `disposition` is kept for queries.
     async fn note_analysis(
         &self,
@@ -185,12 +170,7 @@ pub trait Calls: Send + Sync {
     /// Every server id that has live calls (the `open_on` index read whole; reap only).
     async fn owners_of_open(&self) -> Result<Vec<Owner>, StoreError>;
     /// Ended calls whose step is due.
-    async fn due(
-        &self,
-        step: NextStep,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<CallId>, StoreError>;
+    async fn due(&self, step: NextStep, now: Timestamp, limit: u32) -> Result<Vec<CallId>, StoreError>;
 }
 
 #[async_trait]
@@ -215,8 +195,7 @@ pub trait Deliveries: Send + Sync {
         due_at: Timestamp,
     ) -> Result<Owned, StoreError>;
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(CallId, Channel)>, StoreError>;
-    async fn attempts(&self, call: CallId, channel: Channel)
-    -> Result<Vec<AttemptRow>, StoreError>;
+    async fn attempts(&self, call: CallId, channel: Channel) -> Result<Vec<AttemptRow>, StoreError>;
 }
 
 #[async_trait]
@@ -238,12 +217,7 @@ pub trait Servers: Send + Sync {
 pub trait Objects: Send + Sync {
     async fn put(&self, key: &str, content_type: &str, body: Bytes) -> Result<(), StoreError>;
     /// Streams a file up (multipart when large).
-    async fn put_file(
-        &self,
-        key: &str,
-        content_type: &str,
-        path: &std::path::Path,
-    ) -> Result<(), StoreError>;
+    async fn put_file(&self, key: &str, content_type: &str, path: &std::path::Path) -> Result<(), StoreError>;
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
     async fn exists(&self, key: &str) -> Result<bool, StoreError>;
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
@@ -269,13 +243,7 @@ pub struct Job {
 #[async_trait]
 pub trait Queues: Send + Sync {
     /// `group`: the bot, so that one bot's backlog delays no other (SQS fair queue). `delay` ≤ 15 min.
-    async fn send(
-        &self,
-        queue: QueueName,
-        group: &BotId,
-        job: &Job,
-        delay: Duration,
-    ) -> Result<(), StoreError>;
+    async fn send(&self, queue: QueueName, group: &BotId, job: &Job, delay: Duration) -> Result<(), StoreError>;
 }
 
 /// A request through the guarded client.
@@ -358,12 +326,7 @@ pub trait Fleet: Send + Sync {
         timeout: Duration,
     ) -> Result<DialAnswer, FleetError>;
     /// Ends a call; `false` when the server does not have it.
-    async fn hang_up(
-        &self,
-        server: &ServerRow,
-        call: CallId,
-        timeout: Duration,
-    ) -> Result<bool, FleetError>;
+    async fn hang_up(&self, server: &ServerRow, call: CallId, timeout: Duration) -> Result<bool, FleetError>;
     async fn alive(&self, server: &ServerRow, timeout: Duration) -> Result<Alive, FleetError>;
 }
 
@@ -381,9 +344,7 @@ pub trait Seal: Send + Sync {
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SealError {
-    #[error(
-        "a sealed secret of {0} does not open: it was sealed with another key, or for another entity"
-    )]
+    #[error("a sealed secret of {0} does not open: it was sealed with another key, or for another entity")]
     Unopenable(String),
 }
 

@@ -36,10 +36,7 @@ pub fn validate(key_mapper: &Value) -> Vec<FieldError> {
 pub fn render(key_mapper: &Value, context: &Context) -> RenderedBody {
     let mut missing = Vec::new();
     let body = rendered(key_mapper, context, &mut missing);
-    RenderedBody {
-        bytes: body.to_string().into_bytes(),
-        missing,
-    }
+    RenderedBody { bytes: body.to_string().into_bytes(), missing }
 }
 
 /// Names of tokens in unknown namespaces, for the admin's warnings.
@@ -55,10 +52,7 @@ pub fn unknown_namespaces(key_mapper: &Value) -> Vec<String> {
 /// Whether a token can stand in an `Authorization` header: visible ASCII and single spaces inside, no template.
 pub fn is_sendable_token(token: &str) -> bool {
     let visible = token.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    (1..=MAX_TOKEN).contains(&token.len())
-        && visible
-        && token.trim() == token
-        && Template::parse(token).is_literal()
+    (1..=MAX_TOKEN).contains(&token.len()) && visible && token.trim() == token && Template::parse(token).is_literal()
 }
 
 fn count_keys(value: &Value) -> usize {
@@ -73,21 +67,12 @@ fn rendered(value: &Value, context: &Context, missing: &mut Vec<String>) -> Valu
     match value {
         Value::String(text) => {
             let out = Template::parse(text).render(context);
-            missing.extend(
-                out.missing
-                    .into_iter()
-                    .filter(|name| !missing.contains(name))
-                    .collect::<Vec<_>>(),
-            );
+            missing.extend(out.missing.into_iter().filter(|name| !missing.contains(name)).collect::<Vec<_>>());
             Value::String(out.text)
         }
-        Value::Array(items) => items
-            .iter()
-            .map(|item| rendered(item, context, missing))
-            .collect(),
+        Value::Array(items) => items.iter().map(|item| rendered(item, context, missing)).collect(),
         Value::Object(members) => {
-            let member =
-                |(key, value): (&String, &Value)| (key.clone(), rendered(value, context, missing));
+            let member = |(key, value): (&String, &Value)| (key.clone(), rendered(value, context, missing));
             Value::Object(members.iter().map(member).collect())
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
@@ -102,8 +87,7 @@ mod tests {
     use crate::variables::Fields;
 
     fn context() -> Context {
-        let crm =
-            r#"{"id": 12345678901234567890123, "q": "He said \"hi\" \\ \n", "tpl": "{{crm.id}}"}"#;
+        let crm = r#"{"id": 12345678901234567890123, "q": "He said \"hi\" \\ \n", "tpl": "{{crm.id}}"}"#;
         Context::new().with_crm(Fields::of_object(crm).unwrap())
     }
 
@@ -111,10 +95,7 @@ mod tests {
     fn check(mapper: &str, expect: &str, missing: &[&str]) {
         let body = render(&serde_json::from_str(mapper).unwrap(), &context());
         assert_eq!(
-            (
-                String::from_utf8(body.bytes).unwrap().as_str(),
-                body.missing
-            ),
+            (String::from_utf8(body.bytes).unwrap().as_str(), body.missing),
             (expect, missing.iter().map(|m| (*m).to_owned()).collect())
         );
     }
@@ -136,11 +117,7 @@ mod tests {
             r#"{"{{crm.id}}":"","m":""}"#,
             &["crm.no"],
         );
-        check(
-            r#"{"q": "{{crm.q}}", "t": "{{crm.tpl}}"}"#,
-            r#"{"q":"He said \"hi\" \\ \n","t":"{{crm.id}}"}"#,
-            &[],
-        );
+        check(r#"{"q": "{{crm.q}}", "t": "{{crm.tpl}}"}"#, r#"{"q":"He said \"hi\" \\ \n","t":"{{crm.id}}"}"#, &[]);
         check(r#""{{crm.id}}""#, r#""12345678901234567890123""#, &[]);
         check("[]", "[]", &[]);
     }
@@ -148,8 +125,7 @@ mod tests {
     #[test]
     fn keys_are_counted_at_all_depths() {
         let mapper = |inner: usize| {
-            let keys: serde_json::Map<String, Value> =
-                (0..inner).map(|n| (n.to_string(), json!(n))).collect();
+            let keys: serde_json::Map<String, Value> = (0..inner).map(|n| (n.to_string(), json!(n))).collect();
             json!({"a": [keys, {"b": "c"}]})
         };
         assert_eq!(validate(&mapper(498)), []);

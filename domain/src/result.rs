@@ -137,8 +137,6 @@ impl CallResult {
 
     /// Whether the customer ever said something that was understood.
     pub fn customer_spoke(&self) -> bool {
-        self.transcript
-            .iter()
-            .any(|entry| entry.speaker == Speaker::Customer)
+        self.transcript.iter().any(|entry| entry.speaker == Speaker::Customer)
     }
 }

@@ -47,23 +47,14 @@ pub const BOT_SECRETS: &[&str] = &[
 pub const TRUNK_SECRETS: &[&str] = &["/password"];
 
 /// Calls `visit` on every place in `value` that one of `pointers` names and that exists, with its concrete pointer.
-pub fn for_each_secret(
-    value: &mut Value,
-    pointers: &[&str],
-    visit: &mut dyn FnMut(&str, &mut Value),
-) {
+pub fn for_each_secret(value: &mut Value, pointers: &[&str], visit: &mut dyn FnMut(&str, &mut Value)) {
     for pointer in pointers {
         let parts: Vec<&str> = pointer.split('/').skip(1).collect();
         walk(value, &parts, &mut String::new(), visit);
     }
 }
 
-fn walk(
-    value: &mut Value,
-    parts: &[&str],
-    path: &mut String,
-    visit: &mut dyn FnMut(&str, &mut Value),
-) {
+fn walk(value: &mut Value, parts: &[&str], path: &mut String, visit: &mut dyn FnMut(&str, &mut Value)) {
     let Some((head, rest)) = parts.split_first() else {
         if !value.is_null() {
             visit(path, value);
@@ -93,9 +84,7 @@ fn walk(
 
 /// Replaces every secret by [`MASK`]: the form in which an admin reads an entity.
 pub fn mask(value: &mut Value, pointers: &[&str]) {
-    for_each_secret(value, pointers, &mut |_, secret| {
-        *secret = Value::String(MASK.to_owned())
-    });
+    for_each_secret(value, pointers, &mut |_, secret| *secret = Value::String(MASK.to_owned()));
 }
 
 #[cfg(test)]
@@ -116,9 +105,6 @@ mod tests {
 
     #[test]
     fn neither_sealed_nor_personal_prints_itself() {
-        assert_eq!(
-            format!("{:?} {:?}", Sealed("s3cr3t".into()), Personal("+91")),
-            "Sealed(***) (personal)"
-        );
+        assert_eq!(format!("{:?} {:?}", Sealed("s3cr3t".into()), Personal("+91")), "Sealed(***) (personal)");
     }
 }

@@ -36,13 +36,7 @@ pub struct FleetSecrets {
 impl FleetSecrets {
     /// One secret, no predecessor.
     pub fn single(kid: impl Into<String>, secret: SecretString) -> Self {
-        Self {
-            current: FleetSecret {
-                kid: kid.into(),
-                secret,
-            },
-            previous: None,
-        }
+        Self { current: FleetSecret { kid: kid.into(), secret }, previous: None }
     }
 
     /// The JSON that [`FleetSecrets`] reads, secrets in the clear: for the secret store only.
@@ -59,15 +53,9 @@ impl FleetSecrets {
             previous: Option<One<'a>>,
         }
         fn one(from: &FleetSecret) -> One<'_> {
-            One {
-                kid: &from.kid,
-                secret: from.secret.expose_secret(),
-            }
+            One { kid: &from.kid, secret: from.secret.expose_secret() }
         }
-        let both = Both {
-            current: one(&self.current),
-            previous: self.previous.as_ref().map(one),
-        };
+        let both = Both { current: one(&self.current), previous: self.previous.as_ref().map(one) };
         SecretString::from(serde_json::to_string(&both).expect("texts are always JSON"))
     }
 }
@@ -87,20 +75,10 @@ pub enum SignatureError {
 
 /// Signs a request with the current secret; the value of [`SIGNATURE_HEADER`].
 /// Signed are the lines `v1`, `METHOD`, path with query, Unix seconds, and the body's bytes after the last newline.
-pub fn sign(
-    secrets: &FleetSecrets,
-    method: &str,
-    path: &str,
-    at: Timestamp,
-    body: &[u8],
-) -> String {
+pub fn sign(secrets: &FleetSecrets, method: &str, path: &str, at: Timestamp, body: &[u8]) -> String {
     let seconds = at.as_second();
     let mac = request_mac(&secrets.current.secret, method, path, seconds, body);
-    format!(
-        "kid={},t={seconds},v1={}",
-        secrets.current.kid,
-        hex::encode(mac)
-    )
+    format!("kid={},t={seconds},v1={}", secrets.current.kid, hex::encode(mac))
 }
 
 /// Verifies the value of [`SIGNATURE_HEADER`] against both live secrets.
@@ -124,11 +102,7 @@ pub fn verify(
         return Err(SignatureError::Stale);
     }
     let expected = request_mac(&secret.secret, method, path, seconds, body);
-    if bool::from(expected.as_slice().ct_eq(given.as_slice())) {
-        Ok(())
-    } else {
-        Err(SignatureError::Mismatch)
-    }
+    if bool::from(expected.as_slice().ct_eq(given.as_slice())) { Ok(()) } else { Err(SignatureError::Mismatch) }
 }
 
 fn read_header(header: &str) -> Option<(&str, i64, Vec<u8>)> {
@@ -139,13 +113,7 @@ fn read_header(header: &str) -> Option<(&str, i64, Vec<u8>)> {
     parts.next().is_none().then_some((kid, seconds, mac))
 }
 
-fn request_mac(
-    secret: &SecretString,
-    method: &str,
-    path: &str,
-    seconds: i64,
-    body: &[u8],
-) -> Vec<u8> {
+fn request_mac(secret: &SecretString, method: &str, path: &str, seconds: i64, body: &[u8]) -> Vec<u8> {
     let head = format!("v1\n{method}\n{path}\n{seconds}\n");
     mac(secret.expose_secret().as_bytes(), &[head.as_bytes(), body])
 }
@@ -180,10 +148,7 @@ pub fn webhook_signature(
 ) -> Result<String, WebhookSecretError> {
     let key = webhook_key(secret)?;
     let head = format!("{id}.{}.", at.as_second());
-    Ok(format!(
-        "v1,{}",
-        STANDARD.encode(mac(&key, &[head.as_bytes(), body]))
-    ))
+    Ok(format!("v1,{}", STANDARD.encode(mac(&key, &[head.as_bytes(), body]))))
 }
 
 /// Whether a webhook secret can sign.
@@ -197,16 +162,10 @@ pub fn check_webhook_secret(secret: &SecretString) -> Result<(), WebhookSecretEr
 fn webhook_key(secret: &SecretString) -> Result<Vec<u8>, WebhookSecretError> {
     let text = secret.expose_secret();
     let key = match text.strip_prefix("whsec_") {
-        Some(encoded) => STANDARD
-            .decode(encoded)
-            .map_err(|_| WebhookSecretError::NotBase64)?,
+        Some(encoded) => STANDARD.decode(encoded).map_err(|_| WebhookSecretError::NotBase64)?,
         None => text.as_bytes().to_vec(),
     };
-    if key.is_empty() {
-        Err(WebhookSecretError::Empty)
-    } else {
-        Ok(key)
-    }
+    if key.is_empty() { Err(WebhookSecretError::Empty) } else { Ok(key) }
 }
 
 #[cfg(test)]
@@ -218,71 +177,25 @@ mod tests {
     }
 
     fn secrets() -> FleetSecrets {
-        serde_json::from_str(
-            r#"{"current":{"kid":"k2","secret":"new"},"previous":{"kid":"k1","secret":"old"}}"#,
-        )
-        .unwrap()
+        serde_json::from_str(r#"{"current":{"kid":"k2","secret":"new"},"previous":{"kid":"k1","secret":"old"}}"#)
+            .unwrap()
     }
 
     #[test]
     fn a_signature_holds_for_exactly_what_was_signed() {
         let header = sign(&secrets(), "POST", "/calls?x=1", at(1000), b"body");
-        let check = |method: &str,
-                     path: &str,
-                     body: &[u8],
-                     now: i64,
-                     expect: Result<(), SignatureError>| {
-            assert_eq!(
-                verify(&secrets(), &header, method, path, body, at(now)),
-                expect,
-                "{method} {path} {now}"
-            );
+        let check = |method: &str, path: &str, body: &[u8], now: i64, expect: Result<(), SignatureError>| {
+            assert_eq!(verify(&secrets(), &header, method, path, body, at(now)), expect, "{method} {path} {now}");
         };
         check("POST", "/calls?x=1", b"body", 1000, Ok(()));
         check("POST", "/calls?x=1", b"body", 1030, Ok(()));
         check("POST", "/calls?x=1", b"body", 970, Ok(()));
-        check(
-            "POST",
-            "/calls?x=1",
-            b"body",
-            1031,
-            Err(SignatureError::Stale),
-        );
-        check(
-            "POST",
-            "/calls?x=1",
-            b"body",
-            969,
-            Err(SignatureError::Stale),
-        );
-        check(
-            "PUT",
-            "/calls?x=1",
-            b"body",
-            1000,
-            Err(SignatureError::Mismatch),
-        );
-        check(
-            "POST",
-            "/calls?x=2",
-            b"body",
-            1000,
-            Err(SignatureError::Mismatch),
-        );
-        check(
-            "POST",
-            "/calls?x=1",
-            b"Body",
-            1000,
-            Err(SignatureError::Mismatch),
-        );
-        check(
-            "POST",
-            "/calls?x=1",
-            b"",
-            1000,
-            Err(SignatureError::Mismatch),
-        );
+        check("POST", "/calls?x=1", b"body", 1031, Err(SignatureError::Stale));
+        check("POST", "/calls?x=1", b"body", 969, Err(SignatureError::Stale));
+        check("PUT", "/calls?x=1", b"body", 1000, Err(SignatureError::Mismatch));
+        check("POST", "/calls?x=2", b"body", 1000, Err(SignatureError::Mismatch));
+        check("POST", "/calls?x=1", b"Body", 1000, Err(SignatureError::Mismatch));
+        check("POST", "/calls?x=1", b"", 1000, Err(SignatureError::Mismatch));
     }
 
     #[test]
@@ -290,11 +203,7 @@ mod tests {
         let check = |kid: &str, secret: &str, expect: Result<(), SignatureError>| {
             let signer = FleetSecrets::single(kid, SecretString::from(secret));
             let header = sign(&signer, "GET", "/health", at(5), b"");
-            assert_eq!(
-                verify(&secrets(), &header, "GET", "/health", b"", at(5)),
-                expect,
-                "{kid} {secret}"
-            );
+            assert_eq!(verify(&secrets(), &header, "GET", "/health", b"", at(5)), expect, "{kid} {secret}");
         };
         check("k2", "new", Ok(()));
         check("k1", "old", Ok(()));
@@ -321,29 +230,17 @@ mod tests {
             );
         }
         let far = format!("kid=k2,t={},v1=00", i64::MIN);
-        assert_eq!(
-            verify(&secrets(), &far, "GET", "/", b"", at(1)),
-            Err(SignatureError::Stale)
-        );
-        assert_eq!(
-            verify(&secrets(), "kid=k2,t=1,v1=00", "GET", "/", b"", at(1)),
-            Err(SignatureError::Mismatch)
-        );
+        assert_eq!(verify(&secrets(), &far, "GET", "/", b"", at(1)), Err(SignatureError::Stale));
+        assert_eq!(verify(&secrets(), "kid=k2,t=1,v1=00", "GET", "/", b"", at(1)), Err(SignatureError::Mismatch));
     }
 
     #[test]
     fn secrets_read_back_and_stay_out_of_logs() {
-        let again: FleetSecrets =
-            serde_json::from_str(secrets().expose_json().expose_secret()).unwrap();
-        assert_eq!(
-            again.expose_json().expose_secret(),
-            secrets().expose_json().expose_secret()
-        );
+        let again: FleetSecrets = serde_json::from_str(secrets().expose_json().expose_secret()).unwrap();
+        assert_eq!(again.expose_json().expose_secret(), secrets().expose_json().expose_secret());
         assert!(!format!("{again:?}").contains("new"), "{again:?}");
         assert_eq!(
-            FleetSecrets::single("k", SecretString::from("s"))
-                .expose_json()
-                .expose_secret(),
+            FleetSecrets::single("k", SecretString::from("s")).expose_json().expose_secret(),
             r#"{"current":{"kid":"k","secret":"s"}}"#
         );
     }
@@ -363,10 +260,7 @@ mod tests {
             sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").as_deref(),
             Ok("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
         );
-        assert_ne!(
-            sign("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
-            sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-        );
+        assert_ne!(sign("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
         assert_eq!(sign("whsec_%%%"), Err(WebhookSecretError::NotBase64));
         assert_eq!(sign("whsec_"), Err(WebhookSecretError::Empty));
         assert_eq!(sign(""), Err(WebhookSecretError::Empty));

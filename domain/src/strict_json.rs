@@ -50,15 +50,10 @@ pub enum Fault {
 /// The first fault, with its place.
 pub fn check(bytes: &[u8]) -> Result<&str, StrictJsonError> {
     if bytes.starts_with(&[0xEF, 0xBB, 0xBF]) {
-        return Err(StrictJsonError {
-            at: 0,
-            fault: Fault::ByteOrderMark,
-        });
+        return Err(StrictJsonError { at: 0, fault: Fault::ByteOrderMark });
     }
-    let text = std::str::from_utf8(bytes).map_err(|e| StrictJsonError {
-        at: e.valid_up_to(),
-        fault: Fault::NotUtf8,
-    })?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|e| StrictJsonError { at: e.valid_up_to(), fault: Fault::NotUtf8 })?;
     let mut scan = Scan { text, at: 0 };
     scan.space();
     scan.value(0)?;
@@ -91,11 +86,7 @@ impl<'a> Scan<'a> {
 
     /// The fault for whatever stands here where something else was needed.
     fn surprise(&self) -> StrictJsonError {
-        self.fault(if self.peek().is_none() {
-            Fault::Truncated
-        } else {
-            Fault::Unexpected
-        })
+        self.fault(if self.peek().is_none() { Fault::Truncated } else { Fault::Unexpected })
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), StrictJsonError> {
@@ -140,10 +131,7 @@ impl<'a> Scan<'a> {
             }
             let key = self.string()?;
             if !keys.insert(key) {
-                return Err(StrictJsonError {
-                    at: start,
-                    fault: Fault::DuplicateKey,
-                });
+                return Err(StrictJsonError { at: start, fault: Fault::DuplicateKey });
             }
             self.space();
             self.expect(b':')?;
@@ -227,10 +215,7 @@ impl<'a> Scan<'a> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(_) => {
-                return Err(StrictJsonError {
-                    at: start,
-                    fault: Fault::BadEscape,
-                });
+                return Err(StrictJsonError { at: start, fault: Fault::BadEscape });
             }
         };
         self.at += 1;
@@ -238,10 +223,7 @@ impl<'a> Scan<'a> {
     }
 
     fn unicode_escape(&mut self, start: usize) -> Result<char, StrictJsonError> {
-        let lone = StrictJsonError {
-            at: start,
-            fault: Fault::LoneSurrogate,
-        };
+        let lone = StrictJsonError { at: start, fault: Fault::LoneSurrogate };
         self.at += 1;
         let first = self.hex4(start)?;
         let code = match first {
@@ -265,10 +247,7 @@ impl<'a> Scan<'a> {
         let mut code = 0;
         for _ in 0..4 {
             let byte = self.peek().ok_or_else(|| self.fault(Fault::Truncated))?;
-            let digit = char::from(byte).to_digit(16).ok_or(StrictJsonError {
-                at: start,
-                fault: Fault::BadEscape,
-            })?;
+            let digit = char::from(byte).to_digit(16).ok_or(StrictJsonError { at: start, fault: Fault::BadEscape })?;
             code = code * 16 + digit;
             self.at += 1;
         }
@@ -279,10 +258,7 @@ impl<'a> Scan<'a> {
         let start = self.at;
         let bad = |scan: &Self| match scan.peek() {
             None => scan.fault(Fault::Truncated),
-            Some(_) => StrictJsonError {
-                at: start,
-                fault: Fault::BadNumber,
-            },
+            Some(_) => StrictJsonError { at: start, fault: Fault::BadNumber },
         };
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -293,10 +269,7 @@ impl<'a> Scan<'a> {
             return Err(bad(self));
         }
         if leading_zero && whole > 1 {
-            return Err(StrictJsonError {
-                at: start,
-                fault: Fault::BadNumber,
-            });
+            return Err(StrictJsonError { at: start, fault: Fault::BadNumber });
         }
         if self.peek() == Some(b'.') {
             self.at += 1;

@@ -39,9 +39,8 @@ enum Writing {
 /// The namespaces there are; any other is well-formed and empty.
 pub const NAMESPACES: &[&str] = &["crm", "call", "result", "system"];
 
-static FIELD: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^[\p{L}\p{M}\p{Nd}_.\-]+").expect("the pattern is a constant that tests compile")
-});
+static FIELD: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^[\p{L}\p{M}\p{Nd}_.\-]+").expect("the pattern is a constant that tests compile"));
 
 impl Template {
     /// Parses any text: what is no token stays literal.
@@ -80,9 +79,7 @@ impl Template {
 
     /// Whether it holds no token at all.
     pub fn is_literal(&self) -> bool {
-        self.segments
-            .iter()
-            .all(|segment| matches!(segment, Segment::Literal(_)))
+        self.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)))
     }
 
     /// `namespace.field` of each token whose namespace does not exist, once each.
@@ -103,15 +100,11 @@ impl Template {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => out.text.push_str(text),
-                Segment::Token { namespace, field } => {
-                    match (context.resolve(namespace, field), writing) {
-                        (Some(value), Writing::Plain) => out.text.push_str(&value),
-                        (Some(value), Writing::UrlComponent) => {
-                            percent_encode(&mut out.text, &value)
-                        }
-                        (None, _) => push_once(&mut out.missing, format!("{namespace}.{field}")),
-                    }
-                }
+                Segment::Token { namespace, field } => match (context.resolve(namespace, field), writing) {
+                    (Some(value), Writing::Plain) => out.text.push_str(&value),
+                    (Some(value), Writing::UrlComponent) => percent_encode(&mut out.text, &value),
+                    (None, _) => push_once(&mut out.missing, format!("{namespace}.{field}")),
+                },
             }
         }
         out
@@ -136,13 +129,8 @@ fn token(text: &str, open: usize) -> Option<(Segment, usize)> {
     let (namespace, rest) = inner.split_at(namespace_end);
     let rest = rest.strip_prefix('.').filter(|_| !namespace.is_empty())?;
     let field = FIELD.find(rest)?.as_str();
-    let rest = rest[field.len()..]
-        .trim_start_matches(' ')
-        .strip_prefix("}}")?;
-    let token = Segment::Token {
-        namespace: namespace.to_owned(),
-        field: field.to_owned(),
-    };
+    let rest = rest[field.len()..].trim_start_matches(' ').strip_prefix("}}")?;
+    let token = Segment::Token { namespace: namespace.to_owned(), field: field.to_owned() };
     Some((token, text.len() - rest.len()))
 }
 

@@ -25,10 +25,9 @@ pub fn check_secret(pointer: &str, secret: &SecretString) -> Result<(), FieldErr
     let path = pointer.trim_start_matches('/').replace('/', ".");
     let fault = |kind: &str, msg: String| Err(FieldError::body(&path, kind, msg));
     match pointer {
-        "/push/token" | "/prefetch/token" if !is_sendable_token(secret.expose_secret()) => fault(
-            "token",
-            "a token has 1 to 4096 visible ASCII characters and is no template".to_owned(),
-        ),
+        "/push/token" | "/prefetch/token" if !is_sendable_token(secret.expose_secret()) => {
+            fault("token", "a token has 1 to 4096 visible ASCII characters and is no template".to_owned())
+        }
         "/push/secret" | "/webhook/secret" => match check_webhook_secret(secret) {
             Ok(()) => Ok(()),
             Err(e) => fault("webhook_secret", e.to_string()),
@@ -59,40 +58,21 @@ impl Findings {
     }
 
     /// A number between two bounds, both included.
-    fn between<N: PartialOrd + std::fmt::Display>(
-        &mut self,
-        path: &str,
-        value: N,
-        least: N,
-        most: N,
-    ) {
+    fn between<N: PartialOrd + std::fmt::Display>(&mut self, path: &str, value: N, least: N, most: N) {
         if !(value >= least && value <= most) {
-            self.add(
-                path,
-                "out_of_range",
-                format!("must be from {least} to {most}"),
-            );
+            self.add(path, "out_of_range", format!("must be from {least} to {most}"));
         }
     }
 
     fn length(&mut self, path: &str, text: &str, least: usize, most: usize) {
         if !(least..=most).contains(&text.chars().count()) {
-            self.add(
-                path,
-                "length",
-                format!("must have {least} to {most} characters"),
-            );
+            self.add(path, "length", format!("must have {least} to {most} characters"));
         }
     }
 
     /// A URL that is no template.
     fn url(&mut self, path: &str, url: &str) {
-        self.unless(
-            !url.contains("{{"),
-            path,
-            "template",
-            "this URL is never a template",
-        );
+        self.unless(!url.contains("{{"), path, "template", "this URL is never a template");
         self.templated_url(path, url);
     }
 
@@ -116,11 +96,9 @@ impl Findings {
                 );
             }
         }
-        let origin_end = url.find("://").map_or(url.len(), |at| {
-            url[at + 3..]
-                .find(['/', '?', '#'])
-                .map_or(url.len(), |end| at + 3 + end)
-        });
+        let origin_end = url
+            .find("://")
+            .map_or(url.len(), |at| url[at + 3..].find(['/', '?', '#']).map_or(url.len(), |end| at + 3 + end));
         self.unless(
             Template::parse(&url[..origin_end]).is_literal(),
             path,
@@ -132,10 +110,7 @@ impl Findings {
 
 /// Whether `name` is a header name (RFC 9110 §5.6.2 token).
 fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Whether `value` stays on its line.

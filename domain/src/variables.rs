@@ -30,10 +30,7 @@ impl Fields {
     }
 
     pub fn get(&self, name: &str) -> Option<&RawValue> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| &**value)
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
     /// Sets a field: in its old place if it exists, else at the end.
@@ -75,19 +72,14 @@ impl Fields {
 
     /// Every value as a text (see [`stringify`]), in order.
     pub fn stringified(&self) -> Map<String, Value> {
-        self.iter()
-            .map(|(name, value)| (name.to_owned(), Value::String(stringify(value))))
-            .collect()
+        self.iter().map(|(name, value)| (name.to_owned(), Value::String(stringify(value)))).collect()
     }
 }
 
 impl PartialEq for Fields {
     fn eq(&self, other: &Self) -> bool {
         self.0.len() == other.0.len()
-            && self
-                .iter()
-                .zip(other.iter())
-                .all(|((a, x), (b, y))| a == b && x.get() == y.get())
+            && self.iter().zip(other.iter()).all(|((a, x), (b, y))| a == b && x.get() == y.get())
     }
 }
 
@@ -100,11 +92,7 @@ impl fmt::Debug for Fields {
 impl From<&Map<String, Value>> for Fields {
     fn from(map: &Map<String, Value>) -> Self {
         let raw = |value: &Value| to_raw_value(value).expect("a JSON value is always JSON");
-        Self(
-            map.iter()
-                .map(|(name, value)| (name.clone(), raw(value)))
-                .collect(),
-        )
+        Self(map.iter().map(|(name, value)| (name.clone(), raw(value))).collect())
     }
 }
 
@@ -175,10 +163,7 @@ impl Variables {
         if fields.len() > MAX_KEYS {
             return Err(VariablesError::TooManyKeys(fields.len()));
         }
-        Ok(Some(Self {
-            raw: raw.to_owned(),
-            fields,
-        }))
+        Ok(Some(Self { raw: raw.to_owned(), fields }))
     }
 
     /// The text as it was received.
@@ -298,10 +283,7 @@ mod tests {
         assert_eq!(parse("null"), Ok(None));
         assert_eq!(parse("[]"), Err(VariablesError::NotObject));
         assert_eq!(parse("\"{}\""), Err(VariablesError::NotObject));
-        assert_eq!(
-            parse(&format!("{{\"k\":\"{}\"}}", "v".repeat(70_000))),
-            Err(VariablesError::TooLong(70_008))
-        );
+        assert_eq!(parse(&format!("{{\"k\":\"{}\"}}", "v".repeat(70_000))), Err(VariablesError::TooLong(70_008)));
     }
 
     #[test]
@@ -314,26 +296,17 @@ mod tests {
     fn compacting_keeps_all_but_white_space() {
         let check = |text: &str, expect: &str| assert_eq!(compact(text), expect);
         check(" { \"a b\" : [ 1 ,\n2 ] } ", r#"{"a b":[1,2]}"#);
-        check(
-            r#"["\"  \\", "\/", "\ud83d\ude00"]"#,
-            r#"["\"  \\","/","😀"]"#,
-        );
+        check(r#"["\"  \\", "\/", "\ud83d\ude00"]"#, r#"["\"  \\","/","😀"]"#);
     }
 
     #[test]
     fn fields_are_ordered_and_layered() {
         let of = |text: &str| Fields::of_object(text).unwrap();
         let mut top = of(r#"{"a":1,"b":2}"#).over(&of(r#"{"b":3,"c":4}"#));
-        assert_eq!(
-            serde_json::to_string(&top).unwrap(),
-            r#"{"a":1,"b":2,"c":4}"#
-        );
+        assert_eq!(serde_json::to_string(&top).unwrap(), r#"{"a":1,"b":2,"c":4}"#);
         top.set_text("a", "x\"");
         top.set_text("d", "y");
-        assert_eq!(
-            serde_json::to_string(&top).unwrap(),
-            r#"{"a":"x\"","b":2,"c":4,"d":"y"}"#
-        );
+        assert_eq!(serde_json::to_string(&top).unwrap(), r#"{"a":"x\"","b":2,"c":4,"d":"y"}"#);
         assert_eq!(Fields::of_object("[1]"), None);
     }
 

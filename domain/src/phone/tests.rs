@@ -4,15 +4,9 @@ use super::*;
 
 #[track_caller]
 fn check(typed: &str, country: &str, expect: Result<(&str, Option<&str>), PhoneError>) {
-    let expect = expect.map(|(e164, country)| Dialled {
-        e164: E164(e164.to_owned()),
-        country: country.map(str::to_owned),
-    });
-    assert_eq!(
-        parse_dialled(typed, country),
-        expect,
-        "{typed:?} in {country}"
-    );
+    let expect =
+        expect.map(|(e164, country)| Dialled { e164: E164(e164.to_owned()), country: country.map(str::to_owned) });
+    assert_eq!(parse_dialled(typed, country), expect, "{typed:?} in {country}");
 }
 
 #[test]
@@ -37,21 +31,27 @@ fn every_usual_spelling_of_an_indian_number() {
 #[test]
 fn numbers_of_other_countries() {
     check("+442079460958", "IN", Ok(("+442079460958", Some("GB"))));
-    check(
-        "+44 (0)20 7946 0958",
-        "IN",
-        Ok(("+442079460958", Some("GB"))),
-    );
+    check("+44 (0)20 7946 0958", "IN", Ok(("+442079460958", Some("GB"))));
     check("020 7946 0958", "GB", Ok(("+442079460958", Some("GB"))));
     check("(212) 555-2368", "US", Ok(("+12125552368", Some("US"))));
     check("1-212-555-2368", "US", Ok(("+12125552368", Some("US"))));
-    check(
-        "011 44 20 7946 0958",
-        "US",
-        Ok(("+442079460958", Some("GB"))),
-    );
+    check("011 44 20 7946 0958", "US", Ok(("+442079460958", Some("GB"))));
     check("+1 416 555 0123", "IN", Ok(("+14165550123", Some("CA"))));
     check("+39 02 3661 8300", "IN", Ok(("+390236618300", Some("IT"))));
+    // Digits that look like a trunk prefix of this country or that one, and are none.
+    check("+7 812 555 12 34", "IN", Ok(("+78125551234", Some("RU"))));
+    check("8 812 555 12 34", "RU", Ok(("+78125551234", Some("RU"))));
+    check("812 555 12 34", "RU", Ok(("+78125551234", Some("RU"))));
+    check("+91 11 4000 0000", "US", Ok(("+911140000000", Some("IN"))));
+    check("+44 1632 960123", "US", Ok(("+441632960123", Some("GB"))));
+    check("+39 (0)2 3661 8300", "US", Ok(("+390236618300", Some("IT"))));
+    check("02 3661 8300", "IT", Ok(("+390236618300", Some("IT"))));
+    check("+54 9 11 2345 6789", "IN", Ok(("+5491123456789", Some("AR"))));
+    check("011 15 2345 6789", "AR", Ok(("+5491123456789", Some("AR"))));
+    check("+800 1234 5678", "IN", Ok(("+80012345678", None)));
+    check("+1 555 000 1111", "IN", Ok(("+15550001111", Some("US"))));
+    check("+1 876 555 0123", "IN", Ok(("+18765550123", Some("JM"))));
+    check("+91 1234567890", "IN", Ok(("+911234567890", Some("IN"))));
     check("+4930123456", "IN", Ok(("+4930123456", Some("DE"))));
 }
 
@@ -79,29 +79,14 @@ fn what_is_no_number_says_why() {
     for typed in ["+", "()", "+0123456789", "+999123456789", "..."] {
         check(typed, "IN", Err(PhoneError::Unreadable));
     }
-    for typed in [
-        "112", "100", "108", "1098", "911", "12345", "+91112", "+911", "+91 100", "0112",
-    ] {
+    for typed in ["112", "100", "108", "1098", "911", "12345", "+91112", "+911", "+91 100", "0112"] {
         check(typed, "IN", Err(PhoneError::ShortCode));
     }
-    for typed in [
-        "+9198765432101234",
-        "+91987654",
-        "+1212555",
-        "98765432109876",
-    ] {
+    for typed in ["+9198765432101234", "+91987654", "+1212555", "98765432109876"] {
         check(typed, "IN", Err(PhoneError::Impossible));
     }
-    check(
-        "9876543210",
-        "XX",
-        Err(PhoneError::UnknownCountry("XX".into())),
-    );
-    check(
-        "9876543210",
-        "in",
-        Err(PhoneError::UnknownCountry("in".into())),
-    );
+    check("9876543210", "XX", Err(PhoneError::UnknownCountry("XX".into())));
+    check("9876543210", "in", Err(PhoneError::UnknownCountry("in".into())));
     check("911", "US", Err(PhoneError::ShortCode));
     check("999", "GB", Err(PhoneError::ShortCode));
     check("+49112", "DE", Err(PhoneError::ShortCode));
@@ -110,13 +95,7 @@ fn what_is_no_number_says_why() {
 #[test]
 fn rules_match_numbers() {
     let check = |rule: &str, number: &str, expect: bool| {
-        assert_eq!(
-            NumberRule::parse(rule)
-                .unwrap()
-                .matches(&E164::parse(number).unwrap()),
-            expect,
-            "{rule} {number}"
-        );
+        assert_eq!(NumberRule::parse(rule).unwrap().matches(&E164::parse(number).unwrap()), expect, "{rule} {number}");
     };
     check("+911234567890", "+911234567890", true);
     check("+911234567890", "+911234567891", false);
@@ -144,9 +123,7 @@ fn rules_match_numbers() {
 #[test]
 fn numbers_are_written_for_the_carrier() {
     use NumberFormat as F;
-    let check = |number: &str, format, expect: &str| {
-        assert_eq!(write(number, format), expect, "{number} {format:?}")
-    };
+    let check = |number: &str, format, expect: &str| assert_eq!(write(number, format), expect, "{number} {format:?}");
     check("+919876543210", F::PlusE164, "+919876543210");
     check("+919876543210", F::E164, "919876543210");
     check("+919876543210", F::National, "9876543210");
@@ -159,10 +136,7 @@ fn numbers_are_written_for_the_carrier() {
 
 #[test]
 fn numbers_stay_out_of_logs() {
-    assert_eq!(
-        format!("{:?}", E164::parse("+919876543210").unwrap()),
-        "E164(…10)"
-    );
+    assert_eq!(format!("{:?}", E164::parse("+919876543210").unwrap()), "E164(…10)");
     assert!(serde_json::from_str::<E164>("\"919876543210\"").is_err());
 }
 

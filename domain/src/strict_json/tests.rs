@@ -11,12 +11,7 @@ fn check_ok(text: &str) {
 #[track_caller]
 fn check_fault(bytes: impl AsRef<[u8]>, at: usize, fault: Fault) {
     let bytes = bytes.as_ref();
-    assert_eq!(
-        check(bytes),
-        Err(StrictJsonError { at, fault }),
-        "{}",
-        String::from_utf8_lossy(bytes)
-    );
+    assert_eq!(check(bytes), Err(StrictJsonError { at, fault }), "{}", String::from_utf8_lossy(bytes));
 }
 
 #[test]
@@ -68,11 +63,7 @@ fn everything_else_is_refused_with_its_place() {
 fn keys_are_compared_as_they_mean() {
     check_fault(r#"{"a":1,"a":2}"#, 7, Fault::DuplicateKey);
     check_fault(r#"{"a":1,"\u0061":2}"#, 7, Fault::DuplicateKey);
-    check_fault(
-        r#"[{"x":{"k":[{"a":1,"b":2,"a":3}]}}]"#,
-        25,
-        Fault::DuplicateKey,
-    );
+    check_fault(r#"[{"x":{"k":[{"a":1,"b":2,"a":3}]}}]"#, 25, Fault::DuplicateKey);
     check_ok("{\"a\":1,\"A\":2,\"a\u{301}\":3,\"á\":4}");
 }
 
@@ -98,11 +89,7 @@ fn strings_and_numbers_are_read_to_the_letter() {
 
 #[test]
 fn depth_has_a_limit() {
-    check_fault(
-        format!("{}1{}", "[".repeat(65), "]".repeat(65)),
-        64,
-        Fault::TooDeep,
-    );
+    check_fault(format!("{}1{}", "[".repeat(65), "]".repeat(65)), 64, Fault::TooDeep);
     check_fault("{\"a\":".repeat(65), 64 * 5, Fault::TooDeep);
     check_fault("[".repeat(1_000_000), 64, Fault::TooDeep);
 }
@@ -110,10 +97,7 @@ fn depth_has_a_limit() {
 #[test]
 fn the_message_says_what_and_where() {
     let error = check(br#"{"a":1,"a":2}"#).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the same key twice in one object at byte 7"
-    );
+    assert_eq!(error.to_string(), "the same key twice in one object at byte 7");
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -64,15 +64,12 @@ pub struct LiveCall<'a> {
 impl LiveCall<'_> {
     /// `crm.*`: variables over pre-fetched over custom fields.
     pub fn crm(&self) -> Fields {
-        variables_of(self.variables)
-            .over(self.prefetched)
-            .over(self.custom)
+        variables_of(self.variables).over(self.prefetched).over(self.custom)
     }
 }
 
 fn variables_of(raw: Option<&RawValue>) -> Fields {
-    raw.and_then(|raw| Fields::of_object(raw.get()))
-        .unwrap_or_default()
+    raw.and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default()
 }
 
 impl Context {
@@ -84,14 +81,7 @@ impl Context {
     /// `timezone`: the bot's IANA name (UTC where it is unknown).
     pub fn of_call(live: &LiveCall<'_>, timezone: &str, now: Timestamp) -> Self {
         let mut call = Fields::new();
-        set_parties(
-            &mut call,
-            live.call_id,
-            live.bot_id,
-            live.direction,
-            live.to_number,
-            live.from_number,
-        );
+        set_parties(&mut call, live.call_id, live.bot_id, live.direction, live.to_number, live.from_number);
         call.set_text("started_at", &live.started_at.to_string());
         if let Some(at) = live.answered_at {
             call.set_text("answered_at", &at.to_string());
@@ -137,18 +127,12 @@ impl Context {
 
     #[must_use]
     pub fn with_result(self, result: Fields) -> Self {
-        Self {
-            result: Some(result),
-            ..self
-        }
+        Self { result: Some(result), ..self }
     }
 
     #[must_use]
     pub fn with_system(self, timezone: &str, now: Timestamp) -> Self {
-        Self {
-            system: system(timezone, now),
-            ..self
-        }
+        Self { system: system(timezone, now), ..self }
     }
 
     /// The text of `namespace.field`; `None` when there is none (null is a value: `""`).
@@ -164,12 +148,8 @@ impl Context {
     }
 
     fn custom_call_field(&self, field: &str) -> Option<String> {
-        let named =
-            |field: &str| walk(&self.custom, field).or_else(|| walk(&self.variables, field));
-        field
-            .strip_prefix("custom.")
-            .and_then(named)
-            .or_else(|| named(field))
+        let named = |field: &str| walk(&self.custom, field).or_else(|| walk(&self.variables, field));
+        field.strip_prefix("custom.").and_then(named).or_else(|| named(field))
     }
 }
 
@@ -179,21 +159,12 @@ fn walk(fields: &Fields, path: &str) -> Option<String> {
         return Some(stringify(value));
     }
     path.rmatch_indices('.').find_map(|(dot, _)| {
-        let inner = fields
-            .get(&path[..dot])
-            .filter(|value| value.get().starts_with('{'))?;
+        let inner = fields.get(&path[..dot]).filter(|value| value.get().starts_with('{'))?;
         walk(&Fields::of_object(inner.get())?, &path[dot + 1..])
     })
 }
 
-fn set_parties(
-    call: &mut Fields,
-    id: CallId,
-    bot: &BotId,
-    direction: Direction,
-    to: &str,
-    from: &str,
-) {
+fn set_parties(call: &mut Fields, id: CallId, bot: &BotId, direction: Direction, to: &str, from: &str) {
     let (word, customer, did) = match direction {
         Direction::Outbound => ("outbound", to, from),
         Direction::Inbound => ("inbound", from, to),
@@ -223,21 +194,9 @@ fn ended_call(result: &CallResult) -> Fields {
     call.set_text("recording_url", &result.recording_url);
     call.set_text("disconnected_by", result.disconnected_by.as_str());
     call.set_text("end_reason", result.end_reason.as_str());
-    call.set_text(
-        "sip_code",
-        &result
-            .sip_code
-            .map(|code| code.to_string())
-            .unwrap_or_default(),
-    );
+    call.set_text("sip_code", &result.sip_code.map(|code| code.to_string()).unwrap_or_default());
     call.set_text("started_at", &result.started_at.to_string());
-    call.set_text(
-        "answered_at",
-        &result
-            .answered_at
-            .map(|at| at.to_string())
-            .unwrap_or_default(),
-    );
+    call.set_text("answered_at", &result.answered_at.map(|at| at.to_string()).unwrap_or_default());
     call.set_text("ended_at", &result.ended_at.to_string());
     call.set_text("transcript", &transcript(result));
     call
@@ -262,21 +221,14 @@ fn transcript(result: &CallResult) -> String {
         };
         format!("{speaker}: {}", entry.text.0)
     };
-    result
-        .transcript
-        .iter()
-        .map(line)
-        .collect::<Vec<_>>()
-        .join("\n")
+    result.transcript.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The result's own fields, then those of its analysis that don't collide with them.
 fn result_fields(result: &CallResult) -> Fields {
-    let own = serde_json::to_string(result)
-        .expect("a result is always JSON: its keys are texts, its floats finite or null");
-    Fields::of_object(&own)
-        .unwrap_or_default()
-        .over(&Fields::from(&result.post_call_analysis))
+    let own =
+        serde_json::to_string(result).expect("a result is always JSON: its keys are texts, its floats finite or null");
+    Fields::of_object(&own).unwrap_or_default().over(&Fields::from(&result.post_call_analysis))
 }
 
 fn system(timezone: &str, now: Timestamp) -> Fields {
@@ -286,10 +238,7 @@ fn system(timezone: &str, now: Timestamp) -> Fields {
     let mut system = Fields::new();
     system.set_text("current_date", &local.strftime("%Y-%m-%d").to_string());
     system.set_text("current_time", &local.strftime("%H:%M:%S").to_string());
-    system.set_text(
-        "current_datetime",
-        &local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
-    );
+    system.set_text("current_datetime", &local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
     system.set_text("timezone", name);
     system
 }

@@ -29,8 +29,7 @@ fn check(context: &Context, template: &str, expect: &str, missing: &[&str]) {
 
 #[test]
 fn the_corpus() {
-    let corpus: Value =
-        serde_json::from_str(include_str!("../../tests/data/template.json")).unwrap();
+    let corpus: Value = serde_json::from_str(include_str!("../../tests/data/template.json")).unwrap();
     let given = &corpus["context"];
     let texts = |value: &Value| Fields::from(&of_json(value).stringified());
     let context = Context::new()
@@ -39,13 +38,7 @@ fn the_corpus() {
         .with_result(of_json(&given["result"]));
     for case in corpus["cases"].as_array().unwrap() {
         let rendered = render(case["template"].as_str().unwrap(), &context);
-        assert_eq!(
-            rendered.text,
-            case["expect"].as_str().unwrap(),
-            "{} ({})",
-            case["id"],
-            case["why"]
-        );
+        assert_eq!(rendered.text, case["expect"].as_str().unwrap(), "{} ({})", case["id"], case["why"]);
     }
 }
 
@@ -54,12 +47,7 @@ fn large_templates_and_values() {
     let big = "A".repeat(65_536);
     let context = Context::new().with_crm(of_json(&json!({"big": big, "n": 1})));
     check(&context, "{{crm.big}}", &big, &[]);
-    check(
-        &context,
-        &"{{crm.n}}".repeat(10_000),
-        &"1".repeat(10_000),
-        &[],
-    );
+    check(&context, &"{{crm.n}}".repeat(10_000), &"1".repeat(10_000), &[]);
     for bomb in [
         "{".repeat(200_000),
         "{{crm.".repeat(30_000),
@@ -73,17 +61,11 @@ fn large_templates_and_values() {
 
 #[test]
 fn what_is_a_token_and_what_is_not() {
-    let context = Context::new().with_crm(of_json(
-        &json!({"n": 1, "a-b.c_d": 2, "नाम": "राहुल", "क्षेत्र": "x", "9": "nine"}),
-    ));
+    let context =
+        Context::new().with_crm(of_json(&json!({"n": 1, "a-b.c_d": 2, "नाम": "राहुल", "क्षेत्र": "x", "9": "nine"})));
     check(&context, "{{ crm.n }}{{  crm.n}}{{crm.n   }}", "111", &[]);
     check(&context, "{{crm.a-b.c_d}}", "2", &[]);
-    check(
-        &context,
-        "{{crm.नाम}} {{crm.क्षेत्र}} {{crm.9}}",
-        "राहुल x nine",
-        &[],
-    );
+    check(&context, "{{crm.नाम}} {{crm.क्षेत्र}} {{crm.9}}", "राहुल x nine", &[]);
     for literal in [
         "{{crm}}",
         "{{crm.}}",
@@ -104,17 +86,9 @@ fn what_is_a_token_and_what_is_not() {
     ] {
         check(&context, literal, literal, &[]);
     }
-    check(
-        &context,
-        "{{nope.n}}{{CRM.n}}{{nope.n}}{{crm.N}}",
-        "",
-        &["nope.n", "CRM.n", "crm.N"],
-    );
+    check(&context, "{{nope.n}}{{CRM.n}}{{nope.n}}{{crm.N}}", "", &["nope.n", "CRM.n", "crm.N"]);
     assert!(Template::parse("{{crm}}").is_literal() && !Template::parse("{{crm.n}}").is_literal());
-    assert_eq!(
-        Template::parse("{{a.b}}{{crm.x}}{{a.b}}").unknown_namespaces(),
-        ["a.b"]
-    );
+    assert_eq!(Template::parse("{{a.b}}{{crm.x}}{{a.b}}").unknown_namespaces(), ["a.b"]);
 }
 
 #[test]
@@ -130,12 +104,7 @@ fn values_keep_their_source_text() {
         "123456789012345678901234567890 1.50 1E3 true[]",
         &[],
     );
-    check(
-        &context,
-        "{{crm.o}}",
-        r#"{"b":[1.0,12345678901234567890123,"र x",{"k":null}],"a":{}}"#,
-        &[],
-    );
+    check(&context, "{{crm.o}}", r#"{"b":[1.0,12345678901234567890123,"र x",{"k":null}],"a":{}}"#, &[]);
     check(&context, "{{crm.esc}}", "aA\n", &[]);
 }
 
@@ -143,19 +112,9 @@ fn values_keep_their_source_text() {
 fn paths_walk_objects_and_exact_keys_win() {
     let crm = json!({"a": {"b": 1, "c": {"d": 2}}, "a.b": "exact", "x.y": {"z": 3}, "x": {"y": {"z": 4, "w": 5}}, "l": [1], "s": "text"});
     let context = Context::new().with_crm(of_json(&crm));
-    check(
-        &context,
-        "{{crm.a.b}} {{crm.a.c.d}} {{crm.a.c}}",
-        r#"exact 2 {"d":2}"#,
-        &[],
-    );
+    check(&context, "{{crm.a.b}} {{crm.a.c.d}} {{crm.a.c}}", r#"exact 2 {"d":2}"#, &[]);
     check(&context, "{{crm.x.y.z}} {{crm.x.y.w}}", "3 5", &[]);
-    check(
-        &context,
-        "{{crm.l.0}}{{crm.s.t}}{{crm.a.}}{{crm..a}}",
-        "",
-        &["crm.l.0", "crm.s.t", "crm.a.", "crm..a"],
-    );
+    check(&context, "{{crm.l.0}}{{crm.s.t}}{{crm.a.}}{{crm..a}}", "", &["crm.l.0", "crm.s.t", "crm.a.", "crm..a"]);
 }
 
 #[test]
@@ -179,17 +138,8 @@ fn a_live_call() {
         prefetched: &prefetched,
         custom: &custom,
     };
-    let context = Context::of_call(
-        &live,
-        "Asia/Kolkata",
-        "2026-05-01T20:00:05Z".parse().unwrap(),
-    );
-    check(
-        &context,
-        "{{crm.name}} {{crm.tier}} {{crm.lead}}",
-        "Rahul gold L1",
-        &[],
-    );
+    let context = Context::of_call(&live, "Asia/Kolkata", "2026-05-01T20:00:05Z".parse().unwrap());
+    check(&context, "{{crm.name}} {{crm.tier}} {{crm.lead}}", "Rahul gold L1", &[]);
     check(
         &context,
         "{{call.caller_id}} {{call.did}} {{call.direction}} {{call.bot_id}}",
@@ -202,46 +152,22 @@ fn a_live_call() {
         "L1 custom theirs their own",
         &[],
     );
-    check(
-        &context,
-        "{{call.id}}",
-        "00000000-0000-7000-8000-000000000000",
-        &[],
-    );
+    check(&context, "{{call.id}}", "00000000-0000-7000-8000-000000000000", &[]);
     check(&context, "{{call.started_at}}", "2026-05-01T08:30:00Z", &[]);
-    check(
-        &context,
-        "[{{call.duration}}{{result.disposition}}]",
-        "[]",
-        &["call.duration", "result.disposition"],
-    );
+    check(&context, "[{{call.duration}}{{result.disposition}}]", "[]", &["call.duration", "result.disposition"]);
     check(
         &context,
         "{{system.current_date}} {{system.current_time}} {{system.timezone}}",
         "2026-05-02 01:30:05 Asia/Kolkata",
         &[],
     );
-    check(
-        &context,
-        "{{system.current_datetime}}",
-        "2026-05-02T01:30:05+05:30",
-        &[],
-    );
+    check(&context, "{{system.current_datetime}}", "2026-05-02T01:30:05+05:30", &[]);
     let nowhere = Context::of_call(&live, "Mars/Base", "2026-05-01T20:00:05Z".parse().unwrap());
-    check(
-        &nowhere,
-        "{{system.current_datetime}} {{system.timezone}}",
-        "2026-05-01T20:00:05+00:00 UTC",
-        &[],
-    );
+    check(&nowhere, "{{system.current_datetime}} {{system.timezone}}", "2026-05-01T20:00:05+00:00 UTC", &[]);
 }
 
 fn ended() -> CallResult {
-    let said = |speaker, text: &str, timestamp| TranscriptEntry {
-        speaker,
-        text: Personal(text.into()),
-        timestamp,
-    };
+    let said = |speaker, text: &str, timestamp| TranscriptEntry { speaker, text: Personal(text.into()), timestamp };
     CallResult {
         session_id: CallId::from_parts(0, [0; 10]),
         caller_id: Personal("+919876543210".into()),
@@ -274,12 +200,7 @@ fn an_ended_call() {
         variables: Some(serde_json::from_str(r#"{"customer_id":7}"#).unwrap()),
         ..Record::default()
     };
-    let context = Context::of_result(
-        &ended(),
-        &record,
-        "Asia/Kolkata",
-        "2026-05-01T08:32:00Z".parse().unwrap(),
-    );
+    let context = Context::of_result(&ended(), &record, "Asia/Kolkata", "2026-05-01T08:32:00Z".parse().unwrap());
     check(
         &context,
         "{{crm.customer_id}} {{result.disposition}} {{result.remarks}} {{call.duration}} {{call.duration_int}} {{call.recording_url}}",
@@ -292,18 +213,8 @@ fn an_ended_call() {
         "customer customer_hangup +911234567890 2026-05-01T08:31:00.25Z",
         &[],
     );
-    check(
-        &context,
-        "[{{call.sip_code}}{{call.answered_at}}]",
-        "[]",
-        &[],
-    );
-    check(
-        &context,
-        "{{call.transcript}}",
-        "bot: Hello\ncustomer: Hi",
-        &[],
-    );
+    check(&context, "[{{call.sip_code}}{{call.answered_at}}]", "[]", &[]);
+    check(&context, "{{call.transcript}}", "bot: Hello\ncustomer: Hi", &[]);
     check(&context, "{{call.lead}} {{call.customer_id}}", "L1 7", &[]);
     check(
         &context,
@@ -338,35 +249,17 @@ fn durations_are_spelt_shortest() {
         (7.25, "7.25", "7"),
         (f64::NAN, "0", "0"),
     ] {
-        let result = CallResult {
-            call_duration_seconds: seconds,
-            ..ended()
-        };
-        let context = Context::of_result(
-            &result,
-            &Record::default(),
-            "UTC",
-            "2026-05-01T08:32:00Z".parse().unwrap(),
-        );
-        check(
-            &context,
-            "{{call.duration}}|{{call.duration_int}}",
-            &format!("{decimal}|{whole}"),
-            &[],
-        );
+        let result = CallResult { call_duration_seconds: seconds, ..ended() };
+        let context = Context::of_result(&result, &Record::default(), "UTC", "2026-05-01T08:32:00Z".parse().unwrap());
+        check(&context, "{{call.duration}}|{{call.duration_int}}", &format!("{decimal}|{whole}"), &[]);
     }
 }
 
 #[test]
 fn url_values_are_encoded_and_nothing_else_is() {
-    let context =
-        Context::new().with_crm(of_json(&json!({"q": "a b&c=d/é?#%", "plain": "A-z_0.9~"})));
-    let rendered = Template::parse("https://c.example/a b/{{crm.plain}}?q={{crm.q}}&n={{crm.no}}")
-        .render_url(&context);
-    assert_eq!(
-        rendered.text,
-        "https://c.example/a b/A-z_0.9~?q=a%20b%26c%3Dd%2F%C3%A9%3F%23%25&n="
-    );
+    let context = Context::new().with_crm(of_json(&json!({"q": "a b&c=d/é?#%", "plain": "A-z_0.9~"})));
+    let rendered = Template::parse("https://c.example/a b/{{crm.plain}}?q={{crm.q}}&n={{crm.no}}").render_url(&context);
+    assert_eq!(rendered.text, "https://c.example/a b/A-z_0.9~?q=a%20b%26c%3Dd%2F%C3%A9%3F%23%25&n=");
     assert_eq!(rendered.missing, ["crm.no"]);
 }
 

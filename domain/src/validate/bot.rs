@@ -12,23 +12,15 @@ use crate::push;
 use crate::template::Template;
 
 /// Vendor words that the platform has an adapter for.
-const VENDORS: [(&str, &[&str]); 3] = [
-    ("stt", &["moonshine", "openai"]),
-    ("llm", &["openai", "script"]),
-    ("tts", &["piper", "flite", "openai"]),
-];
+const VENDORS: [(&str, &[&str]); 3] =
+    [("stt", &["moonshine", "openai"]), ("llm", &["openai", "script"]), ("tts", &["piper", "flite", "openai"])];
 
 impl Bot {
     /// Everything that is wrong with the bot, at once.
     pub fn validate(&self) -> Vec<FieldError> {
         let mut found = Findings::default();
         found.length("name", &self.name, 1, 200);
-        found.unless(
-            is_language(&self.language),
-            "language",
-            "language",
-            "a BCP 47 tag, e.g. en-IN",
-        );
+        found.unless(is_language(&self.language), "language", "language", "a BCP 47 tag, e.g. en-IN");
         self.check_hours(&mut found);
         self.check_conversation(&mut found);
         self.check_numbers(&mut found);
@@ -59,31 +51,16 @@ impl Bot {
         let mut warnings = Vec::new();
         for (place, text) in self.templates() {
             let unknown = Template::parse(text).unknown_namespaces();
-            warnings.extend(
-                unknown
-                    .iter()
-                    .map(|name| format!("{place}: there is no {{{{{name}}}}}")),
-            );
+            warnings.extend(unknown.iter().map(|name| format!("{place}: there is no {{{{{name}}}}}")));
         }
-        let mapper = self
-            .push
-            .iter()
-            .flat_map(|push| push::unknown_namespaces(&push.key_mapper));
+        let mapper = self.push.iter().flat_map(|push| push::unknown_namespaces(&push.key_mapper));
         warnings.extend(mapper.map(|name| format!("push.key_mapper: there is no {{{{{name}}}}}")));
         for ((path, providers), (_, vendors)) in self.provider_lists().into_iter().zip(VENDORS) {
-            let strange = providers
-                .providers
-                .iter()
-                .filter(|provider| !vendors.contains(&provider.vendor.as_str()));
-            warnings
-                .extend(strange.map(|provider| {
-                    format!("{path}: no adapter for vendor {:?}", provider.vendor)
-                }));
+            let strange = providers.providers.iter().filter(|provider| !vendors.contains(&provider.vendor.as_str()));
+            warnings.extend(strange.map(|provider| format!("{path}: no adapter for vendor {:?}", provider.vendor)));
         }
         if self.script.is_none() && self.system_prompt.is_empty() {
-            warnings.push(
-                "neither a script nor a system_prompt: the bot knows nothing to say".to_owned(),
-            );
+            warnings.push("neither a script nor a system_prompt: the bot knows nothing to say".to_owned());
         }
         warnings
     }
@@ -99,32 +76,12 @@ impl Bot {
     fn check_conversation(&self, found: &mut Findings) {
         found.length("system_prompt", &self.system_prompt, 0, MAX_TEXT);
         found.length("opening_message", &self.opening_message, 0, 4096);
-        found.between(
-            "max_call_duration_seconds",
-            self.max_call_duration_seconds,
-            10,
-            7200,
-        );
+        found.between("max_call_duration_seconds", self.max_call_duration_seconds, 10, 7200);
         found.between("ring_timeout_seconds", self.ring_timeout_seconds, 5, 120);
         found.between("interruption.min_words", self.interruption.min_words, 0, 50);
-        found.between(
-            "interruption.min_speech_ms",
-            self.interruption.min_speech_ms,
-            0,
-            10_000,
-        );
-        found.between(
-            "silence.prompt_after_seconds",
-            self.silence.prompt_after_seconds,
-            1.0,
-            600.0,
-        );
-        found.between(
-            "silence.hangup_after_seconds",
-            self.silence.hangup_after_seconds,
-            1.0,
-            600.0,
-        );
+        found.between("interruption.min_speech_ms", self.interruption.min_speech_ms, 0, 10_000);
+        found.between("silence.prompt_after_seconds", self.silence.prompt_after_seconds, 1.0, 600.0);
+        found.between("silence.hangup_after_seconds", self.silence.hangup_after_seconds, 1.0, 600.0);
         found.between("silence.prompts", self.silence.prompts.len(), 0, 10);
         let leaves = self.voicemail.action == VoicemailAction::LeaveMessage;
         found.unless(
@@ -138,12 +95,7 @@ impl Bot {
     fn check_numbers(&self, found: &mut Findings) {
         found.between("trunk_ids", self.trunk_ids.len(), 0, 10);
         let trunks: BTreeSet<_> = self.trunk_ids.iter().collect();
-        found.unless(
-            trunks.len() == self.trunk_ids.len(),
-            "trunk_ids",
-            "duplicate",
-            "a trunk stands in the list once",
-        );
+        found.unless(trunks.len() == self.trunk_ids.len(), "trunk_ids", "duplicate", "a trunk stands in the list once");
         let mut seen = BTreeSet::new();
         for (index, number) in self.numbers.iter().enumerate() {
             let path = format!("numbers.{index}");
@@ -153,32 +105,14 @@ impl Bot {
                 "phone_number_parsing",
                 "a DID is written in E.164, e.g. +911234567890",
             );
-            found.unless(
-                seen.insert(number),
-                &path,
-                "duplicate",
-                "a DID stands in the list once",
-            );
+            found.unless(seen.insert(number), &path, "duplicate", "a DID stands in the list once");
         }
     }
 
     fn check_analysis(&self, found: &mut Findings) {
-        found.length(
-            "post_call_analysis_prompt",
-            &self.post_call_analysis_prompt,
-            0,
-            MAX_TEXT,
-        );
-        let schema_fits = self
-            .analysis_schema
-            .as_ref()
-            .is_none_or(serde_json::Value::is_object);
-        found.unless(
-            schema_fits,
-            "analysis_schema",
-            "dict_type",
-            "a JSON Schema is an object here",
-        );
+        found.length("post_call_analysis_prompt", &self.post_call_analysis_prompt, 0, MAX_TEXT);
+        let schema_fits = self.analysis_schema.as_ref().is_none_or(serde_json::Value::is_object);
+        found.unless(schema_fits, "analysis_schema", "dict_type", "a JSON Schema is an object here");
         for word in self.outcome_map.keys() {
             if !outcome_words().contains(word.as_str()) {
                 let known = outcome_words().into_iter().collect::<Vec<_>>().join(", ");
@@ -192,11 +126,7 @@ impl Bot {
     }
 
     fn provider_lists(&self) -> [(&'static str, &Providers); 3] {
-        [
-            ("stt.providers", &self.stt),
-            ("llm.providers", &self.llm),
-            ("tts.providers", &self.tts),
-        ]
+        [("stt.providers", &self.stt), ("llm.providers", &self.llm), ("tts.providers", &self.tts)]
     }
 
     /// Every template outside the key mapper, with its place.
@@ -207,33 +137,16 @@ impl Bot {
             ("voicemail.message", &self.voicemail.message),
             ("post_call_analysis_prompt", &self.post_call_analysis_prompt),
         ];
-        all.extend(
-            self.silence
-                .prompts
-                .iter()
-                .map(|text| ("silence.prompts", text.as_str())),
-        );
+        all.extend(self.silence.prompts.iter().map(|text| ("silence.prompts", text.as_str())));
         if let Some(prefetch) = &self.prefetch {
             all.push(("prefetch.url", &prefetch.url));
-            all.extend(
-                prefetch
-                    .headers
-                    .values()
-                    .map(|text| ("prefetch.headers", text.as_str())),
-            );
+            all.extend(prefetch.headers.values().map(|text| ("prefetch.headers", text.as_str())));
         }
         if let Some(script) = &self.script {
             all.push(("script.closing", &script.closing));
             for step in &script.steps {
-                all.extend([
-                    ("script.steps", step.question.as_str()),
-                    ("script.steps", &step.reprompt),
-                ]);
-                all.extend(
-                    step.branches
-                        .values()
-                        .map(|branch| ("script.steps", branch.say.as_str())),
-                );
+                all.extend([("script.steps", step.question.as_str()), ("script.steps", &step.reprompt)]);
+                all.extend(step.branches.values().map(|branch| ("script.steps", branch.say.as_str())));
             }
         }
         all
@@ -241,20 +154,14 @@ impl Bot {
 }
 
 fn outcome_words() -> BTreeSet<&'static str> {
-    EndReason::ALL
-        .iter()
-        .flat_map(|&reason| [outcome_word(reason, true).0, outcome_word(reason, false).0])
-        .collect()
+    EndReason::ALL.iter().flat_map(|&reason| [outcome_word(reason, true).0, outcome_word(reason, false).0]).collect()
 }
 
 fn is_language(tag: &str) -> bool {
     let mut parts = tag.split('-');
-    let letters =
-        |part: &str| (2..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphabetic());
+    let letters = |part: &str| (2..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphabetic());
     parts.next().is_some_and(letters)
-        && parts.all(|part| {
-            (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
-        })
+        && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 fn check_providers(found: &mut Findings, path: &str, providers: &Providers) {
@@ -272,35 +179,15 @@ fn check_prefetch(found: &mut Findings, prefetch: &Prefetch) {
     found.between("prefetch.timeout_ms", prefetch.timeout_ms, 100, 30_000);
     found.between("prefetch.headers", prefetch.headers.len(), 0, 50);
     for (name, value) in &prefetch.headers {
-        let ours = [
-            "host",
-            "content-length",
-            "transfer-encoding",
-            "connection",
-            "authorization",
-        ];
-        let fits = is_token(name)
-            && is_one_line(value)
-            && !ours.contains(&name.to_ascii_lowercase().as_str());
+        let ours = ["host", "content-length", "transfer-encoding", "connection", "authorization"];
+        let fits = is_token(name) && is_one_line(value) && !ours.contains(&name.to_ascii_lowercase().as_str());
         if !fits {
             let msg = "not a header that a pre-fetch may set (Authorization is the token's)";
-            found.0.push(FieldError::at(
-                &["prefetch", "headers", name],
-                "header",
-                msg,
-            ));
+            found.0.push(FieldError::at(&["prefetch", "headers", name], "header", msg));
         }
     }
-    let path_fits = prefetch
-        .response_path
-        .as_ref()
-        .is_none_or(|path| path.split('.').all(|part| !part.is_empty()));
-    found.unless(
-        path_fits,
-        "prefetch.response_path",
-        "path",
-        "names separated by dots, e.g. data.customer",
-    );
+    let path_fits = prefetch.response_path.as_ref().is_none_or(|path| path.split('.').all(|part| !part.is_empty()));
+    found.unless(path_fits, "prefetch.response_path", "path", "names separated by dots, e.g. data.customer");
 }
 
 fn check_script(found: &mut Findings, script: &Script) {
@@ -310,12 +197,7 @@ fn check_script(found: &mut Findings, script: &Script) {
     for (index, step) in script.steps.iter().enumerate() {
         let path = format!("script.steps.{index}");
         found.length(&format!("{path}.id"), &step.id, 1, 64);
-        found.unless(
-            seen.insert(step.id.as_str()),
-            &format!("{path}.id"),
-            "duplicate",
-            "another step has this id",
-        );
+        found.unless(seen.insert(step.id.as_str()), &format!("{path}.id"), "duplicate", "another step has this id");
         // Only the opening message can ask the first step's question.
         found.unless(
             index == 0 || !step.question.is_empty(),
@@ -341,22 +223,9 @@ fn check_choices(found: &mut Findings, path: &str, step: &ScriptStep) {
             "only a step that expects a choice has choices",
         );
     }
-    found.unless(
-        !step.choices.is_empty(),
-        &path,
-        "missing",
-        "a step that expects a choice has choices",
-    );
-    let worded = step
-        .choices
-        .values()
-        .all(|words| words.iter().any(|word| !word.trim().is_empty()));
-    found.unless(
-        worded,
-        &path,
-        "missing",
-        "every choice has words that select it",
-    );
+    found.unless(!step.choices.is_empty(), &path, "missing", "a step that expects a choice has choices");
+    let worded = step.choices.values().all(|words| words.iter().any(|word| !word.trim().is_empty()));
+    found.unless(worded, &path, "missing", "every choice has words that select it");
 }
 
 fn check_branches(found: &mut Findings, path: &str, step: &ScriptStep, ids: &BTreeSet<&str>) {
@@ -369,22 +238,10 @@ fn check_branches(found: &mut Findings, path: &str, step: &ScriptStep, ids: &BTr
         };
         let path = format!("{path}.branches");
         if !known {
-            found.add(
-                &path,
-                "unknown_answer",
-                format!("this step is never answered by {answer:?}"),
-            );
+            found.add(&path, "unknown_answer", format!("this step is never answered by {answer:?}"));
         }
-        if let Some(goto) = branch
-            .goto
-            .as_ref()
-            .filter(|goto| !ids.contains(goto.as_str()))
-        {
-            found.add(
-                &path,
-                "unknown_step",
-                format!("no step has the id {goto:?}"),
-            );
+        if let Some(goto) = branch.goto.as_ref().filter(|goto| !ids.contains(goto.as_str())) {
+            found.add(&path, "unknown_step", format!("no step has the id {goto:?}"));
         }
         found.unless(
             !(branch.end && branch.goto.is_some()),

@@ -5,9 +5,7 @@ use crate::bot::Bot;
 use crate::trunk::Trunk;
 
 fn merged(base: Value, patch: Value) -> Value {
-    let (Value::Object(mut base), Value::Object(patch)) = (base, patch) else {
-        panic!("objects only")
-    };
+    let (Value::Object(mut base), Value::Object(patch)) = (base, patch) else { panic!("objects only") };
     base.extend(patch);
     Value::Object(base)
 }
@@ -22,10 +20,7 @@ fn trunk(patch: Value) -> Trunk {
 }
 
 fn places(errors: &[FieldError]) -> Vec<String> {
-    errors
-        .iter()
-        .map(|e| format!("{} {}", e.loc[1..].join("."), e.kind))
-        .collect()
+    errors.iter().map(|e| format!("{} {}", e.loc[1..].join("."), e.kind)).collect()
 }
 
 #[track_caller]
@@ -42,22 +37,8 @@ fn check_trunk(patch: Value, expect: &[&str]) {
 fn a_minimal_bot_has_the_documented_defaults_and_passes() {
     let bot = bot(json!({}));
     assert_eq!(bot.validate(), []);
-    assert_eq!(
-        (
-            bot.max_call_duration_seconds,
-            bot.ring_timeout_seconds,
-            bot.interruption.min_words
-        ),
-        (600, 45, 3)
-    );
-    assert_eq!(
-        (
-            bot.hours.timezone.as_str(),
-            bot.hours.active_hours.len(),
-            bot.enabled
-        ),
-        ("Asia/Kolkata", 0, true)
-    );
+    assert_eq!((bot.max_call_duration_seconds, bot.ring_timeout_seconds, bot.interruption.min_words), (600, 45, 3));
+    assert_eq!((bot.hours.timezone.as_str(), bot.hours.active_hours.len(), bot.enabled), ("Asia/Kolkata", 0, true));
     assert_eq!(bot.warnings().len(), 1);
     let again: Bot = serde_json::from_value(serde_json::to_value(&bot).unwrap()).unwrap();
     assert_eq!(again, bot);
@@ -68,33 +49,15 @@ fn limits_of_a_bot() {
     check_bot(json!({"name": ""}), &["name length"]);
     check_bot(json!({"language": "hi"}), &[]);
     check_bot(json!({"language": ""}), &["language language"]);
-    check_bot(
-        json!({"language": "english please"}),
-        &["language language"],
-    );
-    check_bot(
-        json!({"max_call_duration_seconds": 9}),
-        &["max_call_duration_seconds out_of_range"],
-    );
-    check_bot(
-        json!({"max_call_duration_seconds": 7200, "ring_timeout_seconds": 120}),
-        &[],
-    );
+    check_bot(json!({"language": "english please"}), &["language language"]);
+    check_bot(json!({"max_call_duration_seconds": 9}), &["max_call_duration_seconds out_of_range"]);
+    check_bot(json!({"max_call_duration_seconds": 7200, "ring_timeout_seconds": 120}), &[]);
     check_bot(
         json!({"max_call_duration_seconds": 7201, "ring_timeout_seconds": 4}),
-        &[
-            "max_call_duration_seconds out_of_range",
-            "ring_timeout_seconds out_of_range",
-        ],
+        &["max_call_duration_seconds out_of_range", "ring_timeout_seconds out_of_range"],
     );
-    check_bot(
-        json!({"silence": {"prompt_after_seconds": 0.0}}),
-        &["silence.prompt_after_seconds out_of_range"],
-    );
-    check_bot(
-        json!({"voicemail": {"action": "leave_message"}}),
-        &["voicemail.message missing"],
-    );
+    check_bot(json!({"silence": {"prompt_after_seconds": 0.0}}), &["silence.prompt_after_seconds out_of_range"]);
+    check_bot(json!({"voicemail": {"action": "leave_message"}}), &["voicemail.message missing"]);
     check_bot(json!({"timezone": "Mars/Base"}), &["timezone timezone"]);
     check_bot(
         json!({"active_hours": [{"days": [], "start": "09:00", "end": "10:00"}]}),
@@ -104,26 +67,14 @@ fn limits_of_a_bot() {
         json!({"numbers": ["+911234567890", "12", "+911234567890"]}),
         &["numbers.1 phone_number_parsing", "numbers.2 duplicate"],
     );
-    check_bot(
-        json!({"trunk_ids": ["a", "b", "a"]}),
-        &["trunk_ids duplicate"],
-    );
+    check_bot(json!({"trunk_ids": ["a", "b", "a"]}), &["trunk_ids duplicate"]);
     check_bot(
         json!({"outcome_map": {"RNR": "X", "busy": "Y", "declined": "", "voicemail": "", "timeout": "", "error": "", "no_customer_message": "", "completed": ""}}),
         &[],
     );
-    check_bot(
-        json!({"outcome_map": {"lunch.break": "X"}}),
-        &["outcome_map.lunch.break unknown_outcome"],
-    );
-    check_bot(
-        json!({"analysis_schema": []}),
-        &["analysis_schema dict_type"],
-    );
-    check_bot(
-        json!({"recording": {"channels": 3}}),
-        &["recording.channels out_of_range"],
-    );
+    check_bot(json!({"outcome_map": {"lunch.break": "X"}}), &["outcome_map.lunch.break unknown_outcome"]);
+    check_bot(json!({"analysis_schema": []}), &["analysis_schema dict_type"]);
+    check_bot(json!({"recording": {"channels": 3}}), &["recording.channels out_of_range"]);
 }
 
 #[test]
@@ -133,57 +84,25 @@ fn urls_of_a_bot() {
     check_bot(push("crm.example/x"), &["push.url url"]);
     check_bot(push("ftp://crm.example/x"), &["push.url url"]);
     check_bot(push("https://u:p@crm.example/x"), &["push.url url"]);
-    check_bot(
-        push("https://crm.example/{{crm.id}}"),
-        &["push.url template"],
-    );
-    check_bot(
-        push(&format!("https://crm.example/{}", "x".repeat(2048))),
-        &["push.url length"],
-    );
-    let keys: serde_json::Map<String, Value> =
-        (0..501).map(|n| (n.to_string(), json!(""))).collect();
-    check_bot(
-        json!({"push": {"url": "https://c.example", "key_mapper": keys}}),
-        &["push.key_mapper too_many_keys"],
-    );
+    check_bot(push("https://crm.example/{{crm.id}}"), &["push.url template"]);
+    check_bot(push(&format!("https://crm.example/{}", "x".repeat(2048))), &["push.url length"]);
+    let keys: serde_json::Map<String, Value> = (0..501).map(|n| (n.to_string(), json!(""))).collect();
+    check_bot(json!({"push": {"url": "https://c.example", "key_mapper": keys}}), &["push.key_mapper too_many_keys"]);
     check_bot(json!({"webhook": {"url": "x"}}), &["webhook.url url"]);
     let fetch = |url: &str, headers: Value| json!({"prefetch": {"url": url, "headers": headers}});
+    check_bot(fetch("https://c.example/{{crm.id}}?n={{call.caller_id}}", json!({"X-A": "{{crm.a}}"})), &[]);
+    check_bot(fetch("https://{{crm.host}}/", json!({})), &["prefetch.url template"]);
     check_bot(
-        fetch(
-            "https://c.example/{{crm.id}}?n={{call.caller_id}}",
-            json!({"X-A": "{{crm.a}}"}),
-        ),
-        &[],
-    );
-    check_bot(
-        fetch("https://{{crm.host}}/", json!({})),
-        &["prefetch.url template"],
-    );
-    check_bot(
-        fetch(
-            "https://c.example/",
-            json!({"X A": "1", "Host": "x", "Y": "1\r\nZ: 2"}),
-        ),
-        &[
-            "prefetch.headers.Host header",
-            "prefetch.headers.X A header",
-            "prefetch.headers.Y header",
-        ],
+        fetch("https://c.example/", json!({"X A": "1", "Host": "x", "Y": "1\r\nZ: 2"})),
+        &["prefetch.headers.Host header", "prefetch.headers.X A header", "prefetch.headers.Y header"],
     );
     check_bot(
         json!({"prefetch": {"url": "https://c.example/", "timeout_ms": 1, "response_path": "a..b"}}),
-        &[
-            "prefetch.timeout_ms out_of_range",
-            "prefetch.response_path path",
-        ],
+        &["prefetch.timeout_ms out_of_range", "prefetch.response_path path"],
     );
     check_bot(
         json!({"llm": {"providers": [{"vendor": "", "base_url": "nope"}]}}),
-        &[
-            "llm.providers.0.vendor length",
-            "llm.providers.0.base_url url",
-        ],
+        &["llm.providers.0.vendor length", "llm.providers.0.base_url url"],
     );
 }
 
@@ -209,19 +128,14 @@ fn scripts_hold_together() {
         &["script.steps.0.branches unknown_answer"],
     );
     check_bot(
-        script(
-            json!([{"id": "a", "expect": "yes_no"}, {"id": "a", "question": "?", "expect": "date"}]),
-        ),
+        script(json!([{"id": "a", "expect": "yes_no"}, {"id": "a", "question": "?", "expect": "date"}])),
         &["script.steps.1.id duplicate"],
     );
     check_bot(
         script(json!([{"id": "a", "expect": "yes_no"}, {"id": "b", "expect": "date"}])),
         &["script.steps.1.question missing"],
     );
-    check_bot(
-        script(json!([{"id": "a", "expect": "choice"}])),
-        &["script.steps.0.choices missing"],
-    );
+    check_bot(script(json!([{"id": "a", "expect": "choice"}])), &["script.steps.0.choices missing"]);
     check_bot(
         script(json!([{"id": "a", "expect": "choice", "choices": {"x": [" "]}}])),
         &["script.steps.0.choices missing"],
@@ -231,9 +145,7 @@ fn scripts_hold_together() {
         &["script.steps.0.choices unexpected"],
     );
     check_bot(
-        script(
-            json!([{"id": "a", "expect": "yes_no", "branches": {"yes": {"goto": "a", "end": true}}}]),
-        ),
+        script(json!([{"id": "a", "expect": "yes_no", "branches": {"yes": {"goto": "a", "end": true}}}])),
         &["script.steps.0.branches contradiction"],
     );
 }
@@ -255,59 +167,31 @@ fn warnings_name_place_and_template() {
 #[test]
 fn trunks_are_judged() {
     check_trunk(json!({}), &[]);
-    check_trunk(
-        json!({"host": "127.0.0.1", "outbound_proxy": "10.0.0.1:5062", "from_domain": "a.example"}),
-        &[],
-    );
+    check_trunk(json!({"host": "127.0.0.1", "outbound_proxy": "10.0.0.1:5062", "from_domain": "a.example"}), &[]);
     check_trunk(json!({"host": "::1", "outbound_proxy": "[::1]:5062"}), &[]);
     check_trunk(json!({"host": "a b"}), &["host host"]);
     check_trunk(json!({"host": ""}), &["host host"]);
     check_trunk(json!({"host": "a;x=y"}), &["host host"]);
     check_trunk(json!({"host": "a.example:5060"}), &["host host"]);
-    check_trunk(
-        json!({"port": 0, "outbound_proxy": "a:0"}),
-        &["port out_of_range", "outbound_proxy host"],
-    );
+    check_trunk(json!({"port": 0, "outbound_proxy": "a:0"}), &["port out_of_range", "outbound_proxy host"]);
     check_trunk(json!({"username": "a\r\nb"}), &["username text"]);
     check_trunk(json!({"from_user": "username"}), &["username missing"]);
     check_trunk(json!({"from_user": "username", "username": "acme"}), &[]);
     check_trunk(json!({"codecs": []}), &["codecs codecs"]);
     check_trunk(json!({"codecs": ["pcma", "pcma"]}), &["codecs codecs"]);
     check_trunk(json!({"default_number": "1001"}), &[]);
-    check_trunk(
-        json!({"default_number": "+0"}),
-        &["default_number phone_number_parsing"],
-    );
-    check_trunk(
-        json!({"default_number": "a@b"}),
-        &["default_number phone_number_parsing"],
-    );
-    check_trunk(
-        json!({"default_number": ""}),
-        &["default_number phone_number_parsing"],
-    );
-    check_trunk(
-        json!({"numbers": ["+911234567890", "+911234*", "+911-+919", "x"]}),
-        &["numbers.3 number_rule"],
-    );
-    check_trunk(
-        json!({"numbers": ["+912-+911", "+91-+9"]}),
-        &["numbers.0 number_rule", "numbers.1 number_rule"],
-    );
+    check_trunk(json!({"default_number": "+0"}), &["default_number phone_number_parsing"]);
+    check_trunk(json!({"default_number": "a@b"}), &["default_number phone_number_parsing"]);
+    check_trunk(json!({"default_number": ""}), &["default_number phone_number_parsing"]);
+    check_trunk(json!({"numbers": ["+911234567890", "+911234*", "+911-+919", "x"]}), &["numbers.3 number_rule"]);
+    check_trunk(json!({"numbers": ["+912-+911", "+91-+9"]}), &["numbers.0 number_rule", "numbers.1 number_rule"]);
     check_trunk(
         json!({"default_country": "India", "allowed_countries": ["IN", "ZZ"]}),
-        &[
-            "default_country unknown_country",
-            "allowed_countries.1 unknown_country",
-        ],
+        &["default_country unknown_country", "allowed_countries.1 unknown_country"],
     );
     check_trunk(
         json!({"max_calls": 0, "max_cps": 0.0, "max_cpm": 0}),
-        &[
-            "max_calls out_of_range",
-            "max_cps out_of_range",
-            "max_cpm out_of_range",
-        ],
+        &["max_calls out_of_range", "max_cps out_of_range", "max_cpm out_of_range"],
     );
 }
 
@@ -341,9 +225,7 @@ fn headers_of_a_trunk() {
 #[test]
 fn secrets_are_judged_in_the_clear() {
     let check = |pointer: &str, secret: &str, expect: Option<&str>| {
-        let found = check_secret(pointer, &SecretString::from(secret))
-            .err()
-            .map(|e| e.kind);
+        let found = check_secret(pointer, &SecretString::from(secret)).err().map(|e| e.kind);
         assert_eq!(found.as_deref(), expect, "{pointer} {secret:?}");
     };
     check("/push/token", "Bearer your-token", None);
@@ -353,11 +235,7 @@ fn secrets_are_judged_in_the_clear() {
     check("/push/token", &"B".repeat(9000), Some("token"));
     check("/push/token", "Bearer {{crm.secret}}", Some("token"));
     check("/prefetch/token", "Bearer é", Some("token"));
-    check(
-        "/webhook/secret",
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        None,
-    );
+    check("/webhook/secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None);
     check("/webhook/secret", "whsec_!!", Some("webhook_secret"));
     check("/push/secret", "plain words", None);
     check("/push/secret", "", Some("webhook_secret"));

@@ -73,43 +73,13 @@ impl Trunk {
     }
 
     fn check_address(&self, found: &mut Findings) {
-        found.unless(
-            is_host(&self.host),
-            "host",
-            "host",
-            "a host name or an IP address, without port",
-        );
-        found.unless(
-            self.port != 0,
-            "port",
-            "out_of_range",
-            "must be from 1 to 65535",
-        );
-        let proxy_fits = self
-            .outbound_proxy
-            .as_ref()
-            .is_none_or(|proxy| is_host_port(proxy));
-        found.unless(
-            proxy_fits,
-            "outbound_proxy",
-            "host",
-            "a host name or an IP address, with or without a port",
-        );
-        let domain_fits = self
-            .from_domain
-            .as_ref()
-            .is_none_or(|domain| is_host(domain));
-        found.unless(
-            domain_fits,
-            "from_domain",
-            "host",
-            "a host name or an IP address, without port",
-        );
-        let codecs: BTreeSet<String> = self
-            .codecs
-            .iter()
-            .map(|codec| format!("{codec:?}"))
-            .collect();
+        found.unless(is_host(&self.host), "host", "host", "a host name or an IP address, without port");
+        found.unless(self.port != 0, "port", "out_of_range", "must be from 1 to 65535");
+        let proxy_fits = self.outbound_proxy.as_ref().is_none_or(|proxy| is_host_port(proxy));
+        found.unless(proxy_fits, "outbound_proxy", "host", "a host name or an IP address, with or without a port");
+        let domain_fits = self.from_domain.as_ref().is_none_or(|domain| is_host(domain));
+        found.unless(domain_fits, "from_domain", "host", "a host name or an IP address, without port");
+        let codecs: BTreeSet<String> = self.codecs.iter().map(|codec| format!("{codec:?}")).collect();
         found.unless(
             !self.codecs.is_empty() && codecs.len() == self.codecs.len(),
             "codecs",
@@ -149,9 +119,7 @@ impl Trunk {
             } else {
                 None
             };
-            found
-                .0
-                .extend(fault.map(|msg| FieldError::at(&["headers", name], "header", msg)));
+            found.0.extend(fault.map(|msg| FieldError::at(&["headers", name], "header", msg)));
         }
     }
 
@@ -203,18 +171,13 @@ impl Trunk {
 
 /// What can stand as the user part of a SIP URI without escapes.
 fn is_sip_user(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
 }
 
 fn is_host(text: &str) -> bool {
     let plain = !text.is_empty()
         && text.len() <= 253
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
     let bare_v6 = text.parse::<std::net::Ipv6Addr>().is_ok();
     plain && (bare_v6 || url::Host::parse(text).is_ok())
 }
@@ -223,9 +186,7 @@ fn is_host_port(text: &str) -> bool {
     let port_fits = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
     match text.rsplit_once(':') {
         // A bare IPv6 address has more colons than the one before a port.
-        Some((host, port)) if host.ends_with(']') || !host.contains(':') => {
-            is_host(host) && port_fits(port)
-        }
+        Some((host, port)) if host.ends_with(']') || !host.contains(':') => is_host(host) && port_fits(port),
         _ => is_host(text),
     }
 }
