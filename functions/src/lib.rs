@@ -1,1 +1,23 @@
-//! functions
+//! The control plane: handlers of HTTP requests, queue messages and schedules, over the ports of `domain`.
+//! It must never name an adapter (only `src/bin/*` does), keep state between two events, or sleep for a retry:
+//! what has to happen later is written down, and `sweep` or `reap` finds it.
+
+pub mod admin;
+pub mod analyze;
+pub mod auth;
+pub mod body;
+pub mod calls;
+pub mod dialout;
+pub mod event;
+pub mod fleet_health;
+pub mod platform;
+pub mod problem;
+pub mod push;
+pub mod reap;
+pub mod result;
+pub mod router;
+pub mod salvage;
+pub mod sweep;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,117 @@
+//! Bots as admins keep them: what the table asks, and what only this deployment can judge (URLs, schemas).
+//! It must never let a version number be used twice, even after a deletion: calls refer to versions.
+
+use async_trait::async_trait;
+use domain::bot::{Bot, Providers};
+use domain::field_error::FieldError;
+use domain::ids::BotId;
+use domain::ports::{Put, StoreError};
+use domain::secret::BOT_SECRETS;
+use domain::template::Template;
+
+use super::entity::Entity;
+use crate::platform::Platform;
+
+#[async_trait]
+impl Entity for Bot {
+    const NOUN: &'static str = "bot";
+    const ID: &'static str = "bot_id";
+    const SECRETS: &'static [&'static str] = BOT_SECRETS;
+    const SIGNING: &'static [&'static str] = &["push", "webhook"];
+
+    fn sealed_under(id: &str) -> String {
+        format!("bot/{id}")
+    }
+
+    fn id(&self) -> &str {
+        self.bot_id.as_str()
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
+    fn faults(&self, platform: &Platform) -> Vec<FieldError> {
+        let mut faults = self.validate();
+        faults.extend(url_faults(self, platform));
+        if let Some(schema) = &self.analysis_schema
+            && jsonschema::validator_for(schema).is_err()
+        {
+            faults.push(FieldError::body("analysis_schema", "json_schema", "this is no JSON Schema"));
+        }
+        faults
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        Bot::warnings(self)
+    }
+
+    async fn get(platform: &Platform, id: &str) -> Result<Option<Self>, StoreError> {
+        let Ok(id) = BotId::parse(id) else { return Ok(None) };
+        platform.tables.bots.get(&id).await
+    }
+
+    /// Doubles until a version is missing, then halves: versions have no gaps.
+    async fn last_version(platform: &Platform, id: &str) -> Result<u64, StoreError> {
+        let Ok(id) = BotId::parse(id) else { return Ok(0) };
+        let exists = async |version: u64| platform.tables.bots.version(&id, version).await.map(|bot| bot.is_some());
+        let mut missing = 1;
+        while exists(missing).await? {
+            missing *= 2;
+        }
+        let mut last = missing / 2;
+        while missing - last > 1 {
+            let middle = last + (missing - last) / 2;
+            if exists(middle).await? { last = middle } else { missing = middle }
+        }
+        Ok(last)
+    }
+
+    async fn put(&self, platform: &Platform, replaces: Option<u64>) -> Result<Put, StoreError> {
+        platform.tables.bots.put(self, replaces).await
+    }
+
+    async fn delete(platform: &Platform, id: &str) -> Result<bool, StoreError> {
+        let Ok(id) = BotId::parse(id) else { return Ok(false) };
+        platform.tables.bots.delete(&id).await
+    }
+
+    async fn list(platform: &Platform) -> Result<Vec<Self>, StoreError> {
+        platform.tables.bots.list().await
+    }
+}
+
+/// URLs that the guarded client would refuse are refused when they are set, not when a customer waits for them.
+fn url_faults(bot: &Bot, platform: &Platform) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    let mut check = |path: &str, url: &str| {
+        if let Err(cause) = platform.outside.outbound.check(url) {
+            faults.push(FieldError::body(path, "url_not_allowed", cause.to_string()));
+        }
+    };
+    if let Some(push) = &bot.push {
+        check("push.url", &push.url);
+    }
+    if let Some(webhook) = &bot.webhook {
+        check("webhook.url", &webhook.url);
+    }
+    // A URL with templates is judged when it is rendered.
+    if let Some(prefetch) = bot.prefetch.as_ref().filter(|prefetch| Template::parse(&prefetch.url).is_literal()) {
+        check("prefetch.url", &prefetch.url);
+    }
+    let mut check_all = |kind: &str, providers: &Providers| {
+        for (index, provider) in providers.providers.iter().enumerate() {
+            if let Some(url) = &provider.base_url {
+                check(&format!("{kind}.providers.{index}.base_url"), url);
+            }
+        }
+    };
+    check_all("stt", &bot.stt);
+    check_all("llm", &bot.llm);
+    check_all("tts", &bot.tts);
+    faults
+}

@@ -1,0 +1,40 @@
+//! What bots and trunks have in common: an id, a version, secrets, a table.
+//! It must never know HTTP; `crud` does.
+
+use async_trait::async_trait;
+use domain::field_error::FieldError;
+use domain::ports::{Put, StoreError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::platform::Platform;
+
+/// An entity that admins keep.
+#[async_trait]
+pub(super) trait Entity: Serialize + DeserializeOwned + Send + Sync + Sized + 'static {
+    /// For refusals: "no such bot".
+    const NOUN: &'static str;
+    /// The member that holds its id.
+    const ID: &'static str;
+    /// Pointers of its secrets, see [`domain::secret`].
+    const SECRETS: &'static [&'static str];
+    /// Members that get a signing `secret` minted when they come without one.
+    const SIGNING: &'static [&'static str];
+
+    /// The name its secrets are sealed under.
+    fn sealed_under(id: &str) -> String;
+    fn id(&self) -> &str;
+    fn version(&self) -> u64;
+    fn set_version(&mut self, version: u64);
+    /// All that is wrong with it.
+    fn faults(&self, platform: &Platform) -> Vec<FieldError>;
+    /// What is allowed and probably not meant.
+    fn warnings(&self) -> Vec<String>;
+
+    async fn get(platform: &Platform, id: &str) -> Result<Option<Self>, StoreError>;
+    /// The highest version there ever was under `id`, deleted ones too; 0 if none.
+    async fn last_version(platform: &Platform, id: &str) -> Result<u64, StoreError>;
+    async fn put(&self, platform: &Platform, replaces: Option<u64>) -> Result<Put, StoreError>;
+    async fn delete(platform: &Platform, id: &str) -> Result<bool, StoreError>;
+    async fn list(platform: &Platform) -> Result<Vec<Self>, StoreError>;
+}

@@ -1,0 +1,106 @@
+//! Secrets on their way in: `"***"` or absence keeps the stored one, null removes it, any other text is sealed.
+//! It must never let text that came from outside stand where sealed text is expected.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::field_error::FieldError;
+use domain::push::is_sendable_token;
+use domain::secret::{MASK, SecretString, for_each_secret, mask};
+use domain::signing::check_webhook_secret;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::entity::Entity;
+use crate::platform::Platform;
+
+/// Random bytes of a minted signing secret.
+const MINTED_BYTES: usize = 24;
+
+/// Seals what `incoming` brings and keeps what it leaves of `stored`.
+///
+/// # Errors
+/// Every secret that can't be used, by its place.
+pub(super) fn take_in<E: Entity>(platform: &Platform, id: &str, incoming: &mut Value, stored: Option<&Value>) -> Result<(), Vec<FieldError>> {
+    let mut faults = Vec::new();
+    let under = E::sealed_under(id);
+    for_each_secret(incoming, E::SECRETS, &mut |pointer, place| {
+        let text = place.as_str().map(str::to_owned);
+        match text.as_deref() {
+            None => faults.push(fault(pointer, "string_type", "a secret is a string")),
+            Some(MASK) => match stored.and_then(|stored| stored.pointer(pointer)) {
+                Some(kept) => *place = kept.clone(),
+                None => faults.push(fault(pointer, "nothing_to_keep", "there is no stored secret that *** could stand for")),
+            },
+            Some(text) => match unusable(pointer, text) {
+                Some(why) => faults.push(fault(pointer, "value_error", why)),
+                None => *place = Value::String(platform.outside.seal.seal(&under, &SecretString::from(text)).0),
+            },
+        }
+    });
+    if let Some(stored) = stored {
+        keep_absent::<E>(incoming, stored);
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// Puts stored secrets where their parent came again and they did not.
+fn keep_absent<E: Entity>(incoming: &mut Value, stored: &Value) {
+    let mut found = Vec::new();
+    for_each_secret(&mut stored.clone(), E::SECRETS, &mut |pointer, secret| found.push((pointer.to_owned(), secret.clone())));
+    for (pointer, secret) in found {
+        let Some((parent, name)) = pointer.rsplit_once('/') else { continue };
+        if let Some(Value::Object(members)) = incoming.pointer_mut(parent) {
+            members.entry(name).or_insert(secret);
+        }
+    }
+}
+
+/// A secret made here, to be shown once.
+pub(super) struct Minted {
+    member: &'static str,
+    secret: String,
+}
+
+/// Mints a signing secret for every endpoint that came without one; an explicit null stays unsigned.
+pub(super) fn mint<E: Entity>(platform: &Platform, id: &str, incoming: &mut Value) -> Vec<Minted> {
+    let mut minted = Vec::new();
+    for member in E::SIGNING {
+        let Some(Value::Object(endpoint)) = incoming.get_mut(*member) else { continue };
+        if endpoint.contains_key("secret") {
+            continue;
+        }
+        let mut bytes = [0; MINTED_BYTES];
+        platform.outside.entropy.fill(&mut bytes);
+        let secret = format!("whsec_{}", STANDARD.encode(bytes));
+        let sealed = platform.outside.seal.seal(&E::sealed_under(id), &SecretString::from(secret.as_str()));
+        endpoint.insert("secret".to_owned(), Value::String(sealed.0));
+        minted.push(Minted { member, secret });
+    }
+    minted
+}
+
+/// The entity as an admin reads it: every secret masked, but for those minted just now.
+pub(super) fn shown<E: Entity + Serialize>(entity: &E, minted: &[Minted]) -> Value {
+    let mut value = serde_json::to_value(entity).expect("an entity came from JSON and goes back");
+    mask(&mut value, E::SECRETS);
+    for Minted { member, secret } in minted {
+        value[*member]["secret"] = Value::String(secret.clone());
+    }
+    value
+}
+
+fn unusable(pointer: &str, text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("a secret is not empty; null removes it");
+    }
+    match pointer.rsplit('/').next() {
+        Some("token") if !is_sendable_token(text) => Some("a token has 1 to 4096 visible ASCII characters and no template"),
+        Some("secret") if check_webhook_secret(&SecretString::from(text)).is_err() => Some("a secret is whsec_ and base64, or any other text"),
+        _ => None,
+    }
+}
+
+fn fault(pointer: &str, kind: &str, msg: &str) -> FieldError {
+    let path: Vec<&str> = pointer.split('/').skip(1).collect();
+    FieldError::at(&path, kind, msg)
+}

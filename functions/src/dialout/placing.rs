@@ -1,0 +1,218 @@
+//! Finds the one server that takes a call: ranks, asks, asks again, and fences an id whose fate it cannot learn.
+//! It must never let a client hear "no" for a call that a server may still dial: then the fence decides.
+
+use std::time::Duration;
+
+use domain::call::FenceRow;
+use domain::fleet::{DialAnswer, Refusal as ServerRefusal, ServerRow, rank};
+use domain::ids::{BotId, CallId, KeyId, ServerId, TrunkId};
+use domain::ports::{CallEntry, Claim, FleetError, StoreError};
+use domain::secret::Personal;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::platform::Platform;
+
+/// A call to be placed, but for the server.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) call_id: CallId,
+    pub(super) bot_id: BotId,
+    pub(super) bot_version: u64,
+    pub(super) trunk_id: TrunkId,
+    pub(super) to: Personal<String>,
+    pub(super) from: Personal<String>,
+    pub(super) variables: Option<Box<RawValue>>,
+    pub(super) key_id: KeyId,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What is offered to servers, and to which of them.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) command: Draft,
+    /// Only servers of this group, where the trunk asks for one.
+    pub(super) group: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placed {
+    Accepted,
+    NoCapacity,
+    TrunkLimit,
+}
+
+impl Placed {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::NoCapacity => "no_capacity",
+            Self::TrunkLimit => "trunk_limit",
+        }
+    }
+}
+
+/// What one server's answer leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Accepted,
+    /// It has not taken the call and will not.
+    AskAnother(Option<ServerRefusal>),
+    /// Whether it has taken it is not known: only the fence can tell.
+    Fence,
+    /// The id is fenced already: nobody will take it.
+    Refused,
+}
+
+/// Offers the call until a server takes it, three have not, or the time is up.
+///
+/// # Errors
+/// When the tables don't answer; no server has taken the call then, or none that could have written its row.
+pub(super) async fn place(platform: &Platform, offer: &Offer, started: Instant) -> Result<Placed, StoreError> {
+    let budget = &platform.settings.placing;
+    let give_up = started + budget.total.saturating_sub(budget.fence);
+    let mut ranking = Ranking::new(platform, offer.group.as_deref());
+    let mut refusals = Vec::new();
+    let mut unsure = false;
+    for _ in 0..budget.servers {
+        if Instant::now() >= give_up {
+            break;
+        }
+        let Some(server) = ranking.next().await? else { break };
+        match ask(platform, offer, &server, give_up, &mut unsure).await {
+            Next::Accepted => return Ok(Placed::Accepted),
+            Next::AskAnother(why) => refusals.push(why),
+            Next::Fence => return fence(platform, offer.command.call_id).await,
+            Next::Refused => return Ok(Placed::NoCapacity),
+        }
+    }
+    if unsure {
+        return fence(platform, offer.command.call_id).await;
+    }
+    let only_trunk = !refusals.is_empty() && refusals.iter().all(|why| *why == Some(ServerRefusal::TrunkLimit));
+    Ok(if only_trunk { Placed::TrunkLimit } else { Placed::NoCapacity })
+}
+
+/// Asks one server, twice when it gives no answer. `unsure` is set, and stays set, once a question went unanswered.
+async fn ask(platform: &Platform, offer: &Offer, server: &ServerRow, give_up: Instant, unsure: &mut bool) -> Next {
+    let first = dial(platform, offer, server, give_up).await;
+    let Some(next) = judge(&first) else {
+        *unsure = true;
+        tracing::warn!(call.id = %offer.command.call_id, server.id = %server.server_id, "no answer from a server; asking it once more");
+        let second = dial(platform, offer, server, give_up).await;
+        return match judge(&second) {
+            // Not reachable any more says nothing about the first question.
+            Some(Next::AskAnother(None)) | None => Next::Fence,
+            Some(next) => next,
+        };
+    };
+    next
+}
+
+async fn dial(platform: &Platform, offer: &Offer, server: &ServerRow, give_up: Instant) -> Result<DialAnswer, FleetError> {
+    let budget = &platform.settings.placing;
+    let left = give_up.saturating_duration_since(Instant::now());
+    let timeout = budget.per_server.min(left).max(Duration::from_millis(1));
+    // A server that reads the question later than this refuses it.
+    let deadline = platform.outside.clock.now() + left + budget.fence;
+    platform.outside.fleet.dial(server, &offer.command.for_server(server, deadline), timeout).await
+}
+
+/// What an answer means; `None` when the server may or may not have acted.
+fn judge(answer: &Result<DialAnswer, FleetError>) -> Option<Next> {
+    use ServerRefusal as R;
+    Some(match answer {
+        Ok(DialAnswer::Accepted) => Next::Accepted,
+        Ok(DialAnswer::Refused(R::Fenced)) => Next::Refused,
+        Ok(DialAnswer::Refused(why @ (R::Full | R::Draining | R::NotReady | R::TrunkLimit | R::WrongServer | R::TooLate | R::Unreadable))) => {
+            Next::AskAnother(Some(*why))
+        }
+        Err(FleetError::Unreachable(_)) => Next::AskAnother(None),
+        // 4xx: it did not understand or trust the request, so it has not acted.
+        Err(FleetError::Unexpected(400..=499)) => Next::AskAnother(Some(R::NotReady)),
+        Err(FleetError::Unexpected(_) | FleetError::NoAnswer(_)) => return None,
+    })
+}
+
+/// Puts the fence: if it stands, no server dials this id any more; if a row was there, the call is under way.
+async fn fence(platform: &Platform, call_id: CallId) -> Result<Placed, StoreError> {
+    let row = FenceRow { call_id, refused: true, fenced_at: platform.outside.clock.now() };
+    let claim = match platform.tables.calls.fence(&row).await {
+        // A second write of the same fence finds the first: that is the same outcome.
+        Err(StoreError::Unavailable { .. }) => platform.tables.calls.fence(&row).await?,
+        other => other?,
+    };
+    Ok(match claim {
+        Claim::Exists(CallEntry::Call(_)) => Placed::Accepted,
+        Claim::Claimed | Claim::Exists(CallEntry::Fenced(_)) => Placed::NoCapacity,
+    })
+}
+
+/// Servers in the order in which they are asked: those of two random shards first, then all others.
+struct Ranking<'a> {
+    platform: &'a Platform,
+    group: Option<&'a str>,
+    seed: u32,
+    stage: Stage,
+    queue: std::collections::VecDeque<ServerRow>,
+    asked: Vec<ServerId>,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Sample,
+    Rest,
+    Done,
+}
+
+impl<'a> Ranking<'a> {
+    fn new(platform: &'a Platform, group: Option<&'a str>) -> Self {
+        let seed = platform.outside.entropy.dice();
+        Self { platform, group, seed, stage: Stage::Sample, queue: std::collections::VecDeque::new(), asked: Vec::new() }
+    }
+
+    async fn next(&mut self) -> Result<Option<ServerRow>, StoreError> {
+        loop {
+            if let Some(server) = self.queue.pop_front() {
+                self.asked.push(server.server_id.clone());
+                return Ok(Some(server));
+            }
+            let servers = match self.stage {
+                Stage::Sample => self.sample().await?,
+                Stage::Rest => self.platform.tables.servers.all().await?,
+                Stage::Done => return Ok(None),
+            };
+            self.stage = match self.stage {
+                Stage::Sample => Stage::Rest,
+                Stage::Rest | Stage::Done => Stage::Done,
+            };
+            self.rank(servers);
+        }
+    }
+
+    async fn sample(&self) -> Result<Vec<ServerRow>, StoreError> {
+        let table = &self.platform.tables.servers;
+        let shards = table.shards().max(1);
+        let first = (self.seed % u32::from(shards)) as u16;
+        let mut servers = table.of_shard(first).await?;
+        if shards > 1 {
+            let step = 1 + (self.platform.outside.entropy.dice() % u32::from(shards - 1)) as u16;
+            servers.extend(table.of_shard((first + step) % shards).await?);
+        }
+        Ok(servers)
+    }
+
+    fn rank(&mut self, servers: Vec<ServerRow>) {
+        let now = self.platform.outside.clock.now();
+        let mut fit = super::candidates(servers, now);
+        fit.retain(|server| !self.asked.contains(&server.server_id));
+        let seed = self.seed;
+        self.queue = rank(&fit, now, self.group, |id| dice(seed, id)).into();
+    }
+}
+
+/// One number a server, the same for the whole sort (FNV-1a over the seed and the id).
+fn dice(seed: u32, id: &ServerId) -> u32 {
+    let bytes = seed.to_le_bytes().into_iter().chain(id.as_str().bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

@@ -1,0 +1,68 @@
+//! Queue messages as Lambda hands them over: a batch in, the ids of those that failed out.
+//! It must never let one message's failure hold up the rest of its batch.
+
+use std::future::Future;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use domain::ports::{Job, StoreError};
+use futures_util::future::join_all;
+
+/// Handles all messages at once, each by `handle`: one hanging endpoint holds up no other.
+/// A message that is no job can't become one: it is logged and dropped.
+pub async fn batch<F, R>(event: SqsEvent, handle: F) -> SqsBatchResponse
+where
+    F: Fn(Job) -> R,
+    R: Future<Output = Result<(), StoreError>>,
+{
+    let failed = join_all(event.records.into_iter().map(|message| one(message, &handle))).await;
+    let mut answer = SqsBatchResponse::default();
+    for id in failed.into_iter().flatten() {
+        answer.add_failure(id);
+    }
+    answer
+}
+
+/// The message's id if it has to come again.
+async fn one<F, R>(message: SqsMessage, handle: &F) -> Option<String>
+where
+    F: Fn(Job) -> R,
+    R: Future<Output = Result<(), StoreError>>,
+{
+    let id = message.message_id.unwrap_or_default();
+    let Ok(job) = serde_json::from_str::<Job>(message.body.as_deref().unwrap_or_default()) else {
+        tracing::error!(message.id = %id, "a queue message is no job");
+        return None;
+    };
+    let call = job.call_id;
+    match handle(job).await {
+        Ok(()) => None,
+        Err(cause) => {
+            tracing::warn!(call.id = %call, error = %cause, "a job failed; it comes again");
+            Some(id)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_failed_jobs_come_again() {
+        let id = "0190a5f0-0000-7000-8000-000000000001";
+        let event: SqsEvent = serde_json::from_value(json!({"Records": [
+            {"messageId": "good", "body": format!(r#"{{"call_id":"{id}"}}"#)},
+            {"messageId": "bad", "body": format!(r#"{{"call_id":"{id}","channel":"push"}}"#)},
+            {"messageId": "junk", "body": "hello"},
+        ]}))
+        .unwrap();
+        let answer = batch(event, |job| async move {
+            if job.channel.is_some() { Err(StoreError::Unavailable { what: "calls", cause: "test".into() }) } else { Ok(()) }
+        })
+        .await;
+        let failed: Vec<_> = answer.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+        assert_eq!(failed, ["bad"]);
+    }
+}

@@ -1,0 +1,207 @@
+//! The one place where refusals become HTTP: RFC 9457 `application/problem+json`, with a machine word in `code`.
+//! It must never put an inner error's text, a number, or any other personal data into an answer; those are logged here.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, http};
+use domain::field_error::FieldError;
+use domain::ids::BotId;
+use domain::ports::StoreError;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+use thiserror::Error;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// Everything a handler may refuse with.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    #[error("the X-API-Key header is missing, malformed, unknown, revoked or expired")]
+    Unauthorized,
+    #[error("this needs a key of role admin")]
+    Forbidden,
+    /// What there is none of (for this caller).
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    #[error("{} field(s) are not valid", .0.len())]
+    Invalid(Vec<FieldError>),
+    #[error("the bot is outside its active hours")]
+    OutsideActiveHours { now: Timestamp, next_open_at: Option<Timestamp> },
+    #[error("no trunk of the bot can carry the call")]
+    NoTrunk,
+    #[error("the trunk carries as many calls as it may")]
+    TrunkLimit,
+    #[error("no server can take the call now")]
+    NoCapacity,
+    #[error("the recording is not stored yet")]
+    RecordingPending,
+    #[error("a body has at most {0} bytes")]
+    BodyTooLarge(usize),
+    #[error("content encodings are not accepted")]
+    ContentEncoding,
+    #[error("the body broke off")]
+    BodyBroken,
+    #[error("this entity exists already")]
+    Exists,
+    #[error("number {number} belongs to bot {by}")]
+    NumberTaken { number: String, by: BotId },
+    #[error("If-Match is needed: send the ETag that you read")]
+    PreconditionRequired,
+    #[error("the entity has changed since you read it")]
+    PreconditionFailed,
+    #[error("the call's server did not answer")]
+    ServerSilent,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("something failed inside")]
+    Internal,
+}
+
+/// The whole table: status, machine word, title.
+fn facts(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match refusal {
+        Refusal::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "No valid API key"),
+        Refusal::Forbidden => (S::FORBIDDEN, "forbidden", "Not allowed"),
+        Refusal::NotFound(_) => (S::NOT_FOUND, "not_found", "Not found"),
+        Refusal::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
+        Refusal::OutsideActiveHours { .. } => (S::SERVICE_UNAVAILABLE, "outside_active_hours", "Outside active hours"),
+        Refusal::NoTrunk => (S::SERVICE_UNAVAILABLE, "no_trunk", "No trunk"),
+        Refusal::TrunkLimit => (S::SERVICE_UNAVAILABLE, "trunk_limit", "Trunk limit reached"),
+        Refusal::NoCapacity => (S::SERVICE_UNAVAILABLE, "no_capacity", "No capacity"),
+        Refusal::RecordingPending => (S::NOT_FOUND, "recording_pending", "Recording pending"),
+        Refusal::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large"),
+        Refusal::ContentEncoding => (S::UNSUPPORTED_MEDIA_TYPE, "content_encoding", "Content encoding not accepted"),
+        Refusal::BodyBroken => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
+        Refusal::Exists => (S::CONFLICT, "exists", "Exists already"),
+        Refusal::NumberTaken { .. } => (S::CONFLICT, "number_taken", "Number taken"),
+        Refusal::PreconditionRequired => (S::PRECONDITION_REQUIRED, "precondition_required", "Precondition required"),
+        Refusal::PreconditionFailed => (S::PRECONDITION_FAILED, "precondition_failed", "Precondition failed"),
+        Refusal::ServerSilent => (S::SERVICE_UNAVAILABLE, "server_silent", "Server silent"),
+        Refusal::Store(StoreError::Unavailable { .. }) => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+        Refusal::Store(_) | Refusal::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+    }
+}
+
+/// The wait that an answer suggests.
+fn retry_after(refusal: &Refusal) -> Option<Duration> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    Some(match refusal {
+        Refusal::OutsideActiveHours { now, next_open_at } => {
+            let wait = next_open_at.and_then(|open| Duration::try_from(open.duration_since(*now)).ok());
+            wait.unwrap_or(24 * HOUR).max(Duration::from_secs(1))
+        }
+        Refusal::TrunkLimit | Refusal::NoCapacity | Refusal::RecordingPending => Duration::from_secs(5),
+        Refusal::ServerSilent | Refusal::Store(StoreError::Unavailable { .. }) => Duration::from_secs(2),
+        _ => return None,
+    })
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Vec<FieldError>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_open_at: Option<Timestamp>,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, code, title) = facts(&self);
+        let wait = retry_after(&self);
+        let detail = match &self {
+            // The cause names tables and hosts: it is for the log, not for the client.
+            Self::Store(cause) => {
+                tracing::error!(error = %cause, code, "a store failed a request");
+                "a store did not do what was asked; nothing else is known here".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let next_open_at = match &self {
+            Self::OutsideActiveHours { next_open_at, .. } => *next_open_at,
+            _ => None,
+        };
+        let errors = match self {
+            Self::Invalid(errors) => Some(errors),
+            Self::BodyBroken => Some(vec![FieldError::body("", "body_broken", "the body broke off")]),
+            _ => None,
+        };
+        let body = Body { r#type: problem_type(code), title, status: status.as_u16(), detail, code, errors, next_open_at };
+        let mut response = problem_response(status, &body);
+        let headers = response.headers_mut();
+        if let Some(wait) = wait {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey realm=\"ringfleet\", header=\"X-API-Key\""));
+        }
+        response
+    }
+}
+
+/// A name, not an address: nothing is served under it.
+fn problem_type(code: &str) -> String {
+    format!("urn:ringfleet:problem:{code}")
+}
+
+fn problem_response(status: StatusCode, body: &Body<'_>) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Gives a router what all of ours have: 404 and 405 in the same shape, panics answered, every refusal a problem.
+pub fn dress(router: Router) -> Router {
+    router.fallback(nothing_here).layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn(shape))
+}
+
+async fn nothing_here() -> Refusal {
+    Refusal::NotFound("path")
+}
+
+// The signature is what `CatchPanicLayer` asks for.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
+fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
+    let said = cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = said.unwrap_or("(no text)"), "a handler panicked");
+    Refusal::Internal.into_response()
+}
+
+/// Turns the framework's own refusals (405, undecodable paths and queries) into problems; keeps their `Allow`.
+async fn shape(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_ours = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
+    if is_ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (code, title, detail) = match status {
+        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "Method not allowed", "this path has other methods; see Allow"),
+        StatusCode::NOT_FOUND => ("not_found", "Not found", "no such path"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "Body too large", "the body is too large"),
+        StatusCode::BAD_REQUEST => ("bad_request", "Bad request", "the path or query is not readable"),
+        _ => ("refused", status.canonical_reason().unwrap_or("Refused"), "the request was refused"),
+    };
+    let allow = response.headers().get(ALLOW).cloned();
+    let body = Body { r#type: problem_type(code), title, status: status.as_u16(), detail: detail.to_owned(), code, errors: None, next_open_at: None };
+    let mut shaped = problem_response(status, &body);
+    if let Some(allow) = allow {
+        shaped.headers_mut().insert(ALLOW, allow);
+    }
+    shaped
+}

@@ -1,0 +1,133 @@
+//! Renders what a call delivers, once: body bytes into the bucket, then a delivery row that names them.
+//! It must never clear the call's step before every row exists, and never render for a row that exists.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::analysis::with_defaults;
+use domain::bot::Bot;
+use domain::call::{CallRow, NextStep};
+use domain::delivery::{Channel, DeliveryRow, DeliveryState, webhook_id};
+use domain::objects::CallObjects;
+use domain::ports::{Job, QueueName, StoreError};
+use domain::result::{CallResult, Record};
+use domain::template::Context;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::platform::Platform;
+use crate::result::Ended;
+
+/// Renders every channel of the call's bot that has no delivery yet, and queues the deliveries.
+pub(super) async fn render(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
+    if row.next_step != Some(NextStep::Push) {
+        return Ok(());
+    }
+    let bot = platform.tables.bots.version(&row.bot_id, row.bot_version).await?;
+    let channels = bot.as_ref().map(channels).unwrap_or_default();
+    if let Some(bot) = bot.filter(|_| !channels.is_empty()) {
+        let ended = ended(platform, row).await?;
+        for channel in &channels {
+            create(platform, row, &bot, &ended, *channel).await?;
+        }
+    }
+    let now = platform.outside.clock.now();
+    platform.tables.calls.take_step(row.call_id, &[NextStep::Push], None, now).await?;
+    for channel in channels {
+        let job = Job { call_id: row.call_id, channel: Some(channel) };
+        if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await {
+            tracing::warn!(call.id = %row.call_id, channel = channel.as_str(), error = %cause, "delivery not queued; sweep will");
+        }
+    }
+    Ok(())
+}
+
+/// Where a bot wants its results.
+fn channels(bot: &Bot) -> Vec<Channel> {
+    let push = bot.push.as_ref().map(|_| Channel::Push);
+    let webhook = bot.webhook.as_ref().map(|_| Channel::Webhook);
+    push.into_iter().chain(webhook).collect()
+}
+
+/// The ended call; objects that no one can read any more are empty rather than an obstacle for ever.
+async fn ended(platform: &Platform, row: &CallRow) -> Result<Ended, StoreError> {
+    let missing = || StoreError::Corrupt { what: "calls", cause: format!("call {} is at push and has no end", row.call_id) };
+    match Ended::read(platform, row).await {
+        Err(StoreError::Corrupt { cause, .. }) => {
+            tracing::error!(call.id = %row.call_id, error = %cause, "an object of the call is unreadable; pushing without it");
+            Ended::of(platform, row, Record::default(), serde_json::Map::new()).ok_or_else(missing)
+        }
+        other => other?.ok_or_else(missing),
+    }
+}
+
+async fn create(platform: &Platform, row: &CallRow, bot: &Bot, ended: &Ended, channel: Channel) -> Result<(), StoreError> {
+    if platform.tables.deliveries.get(row.call_id, channel).await?.is_some() {
+        return Ok(());
+    }
+    let now = platform.outside.clock.now();
+    let Some(body) = body(bot, ended, channel, now)? else { return Ok(()) };
+    let key = body_key(row, channel, &body.bytes);
+    platform.outside.objects.put(&key, "application/json", Bytes::from(body.bytes)).await?;
+    let delivery = DeliveryRow {
+        call_id: row.call_id,
+        channel,
+        bot_id: row.bot_id.clone(),
+        state: DeliveryState::Pending,
+        tries: 0,
+        due_at: now,
+        created_at: now,
+        url: body.url,
+        method: body.method,
+        webhook_id: webhook_id(row.call_id, channel),
+        body_key: key,
+        last_status: None,
+        delivered_at: None,
+    };
+    // `false`: another worker's row stands, and names its own bytes.
+    let first = platform.tables.deliveries.create(&delivery).await?;
+    if first && !body.missing.is_empty() {
+        let warnings: Vec<String> = body.missing.iter().map(|name| format!("push.key_mapper: {{{{{name}}}}} has no value")).collect();
+        platform.tables.calls.warn(row.call_id, &warnings).await?;
+    }
+    Ok(())
+}
+
+struct Body {
+    bytes: Vec<u8>,
+    url: String,
+    method: String,
+    missing: Vec<String>,
+}
+
+fn body(bot: &Bot, ended: &Ended, channel: Channel, now: Timestamp) -> Result<Option<Body>, StoreError> {
+    Ok(match channel {
+        Channel::Push => bot.push.as_ref().map(|push| {
+            let context = Context::of_result(&with_outcome(bot, &ended.result), &ended.record, &bot.hours.timezone, now);
+            let rendered = domain::push::render(&push.key_mapper, &context);
+            Body { bytes: rendered.bytes, url: push.url.clone(), method: push.method.as_str().to_owned(), missing: rendered.missing }
+        }),
+        Channel::Webhook => match &bot.webhook {
+            Some(webhook) => {
+                let bytes = serde_json::to_vec(&ended.result)
+                    .map_err(|fault| StoreError::Corrupt { what: "result", cause: fault.to_string() })?;
+                Some(Body { bytes, url: webhook.url.clone(), method: "POST".to_owned(), missing: Vec::new() })
+            }
+            None => None,
+        },
+    })
+}
+
+/// The result as templates see it: `result.disposition` and `result.remarks` always exist.
+fn with_outcome(bot: &Bot, result: &CallResult) -> CallResult {
+    let mut seen = result.clone();
+    seen.post_call_analysis = with_defaults(bot, result.end_reason, result.customer_spoke(), seen.post_call_analysis);
+    seen
+}
+
+/// Names a body by its bytes: a second worker that renders something else can't overwrite what a row points at.
+fn body_key(row: &CallRow, channel: Channel, bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}.{short}", CallObjects::of(row).body(channel))
+}

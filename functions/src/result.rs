@@ -1,0 +1,105 @@
+//! The result of an ended call, put together from its row and its objects.
+//! It must never write, and never answer anything but what lies there: a missing object is an empty part.
+
+use bytes::Bytes;
+use domain::call::{AnalysisStatus, CallRow, RecordingStatus};
+use domain::objects::CallObjects;
+use domain::ports::StoreError;
+use domain::result::{CallResult, Record};
+use domain::variables::Fields;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::platform::Platform;
+
+/// What `analysis.json` holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// The result's `post_call_analysis`.
+    #[serde(default)]
+    pub analysis: Map<String, Value>,
+    /// Why there is none, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// An ended call, whole.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub result: CallResult,
+    pub record: Record,
+}
+
+impl Ended {
+    /// Reads an ended call's objects; `None` while the call is live.
+    ///
+    /// # Errors
+    /// When the bucket does not answer, or holds something unreadable.
+    pub async fn read(platform: &Platform, row: &CallRow) -> Result<Option<Self>, StoreError> {
+        if row.end_reason.is_none() {
+            return Ok(None);
+        }
+        let record = record(platform, row).await?.unwrap_or_default();
+        let analysis = analysis(platform, row).await?;
+        Ok(Self::of(platform, row, record, analysis.analysis))
+    }
+
+    /// As [`Ended::read`], of parts that are at hand.
+    pub fn of(platform: &Platform, row: &CallRow, record: Record, analysis: Map<String, Value>) -> Option<Self> {
+        let variables = record.variables.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default().stringified();
+        let result = CallResult::of(row, &record, analysis, variables, recording_url(&platform.settings.public_url, row))?;
+        Some(Self { result, record })
+    }
+}
+
+/// The stable URL of a call's recording; `""` where there is none and never will be.
+pub fn recording_url(public_url: &str, row: &CallRow) -> String {
+    match row.recording_status {
+        RecordingStatus::None | RecordingStatus::Lost => String::new(),
+        RecordingStatus::Pending | RecordingStatus::Complete | RecordingStatus::Partial => {
+            format!("{public_url}/api/v1/recordings/{}.wav?token={}", row.call_id, row.recording_token)
+        }
+    }
+}
+
+/// The call's record; `None` if it is not stored (yet).
+///
+/// # Errors
+/// When the bucket does not answer, or holds something unreadable.
+pub async fn record(platform: &Platform, row: &CallRow) -> Result<Option<Record>, StoreError> {
+    read_json(platform, &CallObjects::of(row).record()).await
+}
+
+/// The call's analysis; empty while it is pending or if it failed.
+///
+/// # Errors
+/// When the bucket does not answer, or holds something unreadable.
+pub async fn analysis(platform: &Platform, row: &CallRow) -> Result<Analysis, StoreError> {
+    if row.analysis_status == AnalysisStatus::Pending {
+        return Ok(Analysis::default());
+    }
+    Ok(read_json(platform, &CallObjects::of(row).analysis()).await?.unwrap_or_default())
+}
+
+/// The dialout's variables as they were received.
+///
+/// # Errors
+/// When the bucket does not answer, or holds something unreadable.
+pub async fn variables(platform: &Platform, row: &CallRow) -> Result<Option<Box<RawValue>>, StoreError> {
+    read_json(platform, &CallObjects::of(row).variables()).await
+}
+
+pub(crate) async fn read_json<T: DeserializeOwned>(platform: &Platform, key: &str) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = platform.outside.objects.get(key).await? else { return Ok(None) };
+    // The parser's words may quote the object; its place is enough.
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|fault| StoreError::Corrupt { what: "bucket", cause: format!("{key} at line {} column {}", fault.line(), fault.column()) })
+}
+
+pub(crate) async fn write_json<T: Serialize + Sync>(platform: &Platform, key: &str, value: &T) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value).map_err(|fault| StoreError::Corrupt { what: "bucket", cause: format!("{key}: {fault}") })?;
+    platform.outside.objects.put(key, "application/json", Bytes::from(bytes)).await
+}

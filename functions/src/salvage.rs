@@ -1,0 +1,191 @@
+//! Saves what a lost server left in the bucket: checkpoints become the recording, the last checkpoint record the record.
+//! It must never overwrite what a server finished itself, and never delete a checkpoint.
+
+use bytes::Bytes;
+use domain::call::{CallRow, RecordingStatus};
+use domain::objects::CallObjects;
+use domain::ports::StoreError;
+use domain::result::Record;
+use domain::variables::Fields;
+use tokio::io::AsyncWriteExt;
+
+use crate::platform::Platform;
+use crate::result::{read_json, variables, write_json};
+
+/// Bytes of one second of a checkpoint: 8 kHz, two channels, 16 bits.
+const BYTES_A_SECOND: u64 = 8000 * 2 * 2;
+/// A checkpoint that is missing between two others is this long.
+const CHECKPOINT_BYTES: usize = 30 * BYTES_A_SECOND as usize;
+
+/// What was saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Salvaged {
+    pub recording: RecordingStatus,
+    /// Length of the recording saved, milliseconds.
+    pub audio_ms: u64,
+}
+
+/// Assembles recording and record; run twice, it does the same again.
+///
+/// # Errors
+/// When the bucket does not answer; what was written until then is not referred to by anything.
+pub async fn salvage(platform: &Platform, row: &CallRow) -> Result<Salvaged, StoreError> {
+    save_record(platform, row).await?;
+    save_recording(platform, row).await
+}
+
+async fn save_record(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
+    let objects = CallObjects::of(row);
+    if platform.outside.objects.exists(&objects.record()).await? {
+        return Ok(());
+    }
+    let record = match read_json::<Record>(platform, &objects.checkpoint_record()).await {
+        Ok(Some(record)) => record,
+        Ok(None) => record_of_variables(platform, row).await?,
+        Err(StoreError::Corrupt { cause, .. }) => {
+            tracing::warn!(call.id = %row.call_id, error = %cause, "the last checkpoint's record is unreadable");
+            record_of_variables(platform, row).await?
+        }
+        Err(other) => return Err(other),
+    };
+    write_json(platform, &objects.record(), &record).await
+}
+
+/// All that is known of a call that never reached a checkpoint: what the dialout brought.
+async fn record_of_variables(platform: &Platform, row: &CallRow) -> Result<Record, StoreError> {
+    let raw = match variables(platform, row).await {
+        Err(StoreError::Corrupt { .. }) => None,
+        other => other?,
+    };
+    let crm = raw.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default();
+    Ok(Record { variables: raw, crm, ..Record::default() })
+}
+
+async fn save_recording(platform: &Platform, row: &CallRow) -> Result<Salvaged, StoreError> {
+    let objects = CallObjects::of(row);
+    if platform.outside.objects.exists(&objects.recording()).await? {
+        return Ok(Salvaged { recording: RecordingStatus::Complete, audio_ms: 0 });
+    }
+    let Some(assembled) = assemble(platform, row).await? else {
+        let wanted = row.answered_at.is_some() && row.recording_status != RecordingStatus::None;
+        let recording = if wanted { RecordingStatus::Lost } else { RecordingStatus::None };
+        return Ok(Salvaged { recording, audio_ms: 0 });
+    };
+    platform.outside.objects.put_file(&objects.recording(), "audio/wav", assembled.file.path()).await?;
+    Ok(Salvaged { recording: RecordingStatus::Partial, audio_ms: assembled.pcm_bytes * 1000 / BYTES_A_SECOND })
+}
+
+struct Assembled {
+    file: tempfile::NamedTempFile,
+    pcm_bytes: u64,
+}
+
+/// Strings the checkpoints together on disk; `None` when there is none. The row may know of fewer than there are:
+/// a checkpoint is stored before it is counted.
+async fn assemble(platform: &Platform, row: &CallRow) -> Result<Option<Assembled>, StoreError> {
+    let objects = CallObjects::of(row);
+    let file = tempfile::NamedTempFile::new().map_err(disk)?;
+    let mut out = tokio::fs::File::from_std(file.reopen().map_err(disk)?);
+    out.write_all(&wav_header(0)).await.map_err(disk)?;
+    let mut pcm_bytes: u64 = 0;
+    let mut found = false;
+    for number in 1.. {
+        let part = match platform.outside.objects.get(&objects.checkpoint(number)).await? {
+            Some(part) => part,
+            None if number < row.checkpoints => Bytes::from_static(&[0; CHECKPOINT_BYTES]),
+            None => break,
+        };
+        found = true;
+        out.write_all(&part).await.map_err(disk)?;
+        pcm_bytes += part.len() as u64;
+    }
+    if !found || pcm_bytes == 0 {
+        return Ok(None);
+    }
+    use tokio::io::AsyncSeekExt;
+    out.rewind().await.map_err(disk)?;
+    out.write_all(&wav_header(pcm_bytes)).await.map_err(disk)?;
+    out.flush().await.map_err(disk)?;
+    Ok(Some(Assembled { file, pcm_bytes }))
+}
+
+fn disk(cause: std::io::Error) -> StoreError {
+    StoreError::Unavailable { what: "temporary disk", cause: cause.to_string() }
+}
+
+/// A canonical 44-byte RIFF header: PCM, stereo, 8 kHz, 16 bits.
+fn wav_header(pcm_bytes: u64) -> [u8; 44] {
+    let data = u32::try_from(pcm_bytes).unwrap_or(u32::MAX - 36);
+    let mut header = [0; 44];
+    header[0..4].copy_from_slice(b"RIFF");
+    header[4..8].copy_from_slice(&(36 + data).to_le_bytes());
+    header[8..16].copy_from_slice(b"WAVEfmt ");
+    header[16..20].copy_from_slice(&16_u32.to_le_bytes());
+    header[20..22].copy_from_slice(&1_u16.to_le_bytes());
+    header[22..24].copy_from_slice(&2_u16.to_le_bytes());
+    header[24..28].copy_from_slice(&8000_u32.to_le_bytes());
+    header[28..32].copy_from_slice(&(BYTES_A_SECOND as u32).to_le_bytes());
+    header[32..34].copy_from_slice(&4_u16.to_le_bytes());
+    header[34..36].copy_from_slice(&16_u16.to_le_bytes());
+    header[36..40].copy_from_slice(b"data");
+    header[40..44].copy_from_slice(&data.to_le_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn checkpoints_become_a_wav_and_their_record_the_record() {
+        let world = World::new();
+        let row = world.call(|row| {
+            row.answered_at = Some(row.started_at);
+            row.recording_status = RecordingStatus::Pending;
+            row.checkpoints = 1;
+        });
+        let objects = CallObjects::of(&row);
+        world.object(&objects.checkpoint(1), &[1; 32_000]);
+        world.object(&objects.checkpoint(2), &[2; 16_000]);
+        world.object(&objects.checkpoint_record(), br#"{"crm":{"name":"Asha"}}"#);
+        let saved = salvage(&world.platform(), &row).await.unwrap();
+        assert_eq!(saved, Salvaged { recording: RecordingStatus::Partial, audio_ms: 1500 });
+        let wav = world.read_object(&objects.recording()).unwrap();
+        assert_eq!(wav.len(), 44 + 48_000);
+        assert_eq!(&wav[40..44], 48_000_u32.to_le_bytes());
+        assert_eq!((wav[44], wav[44 + 47_999]), (1, 2));
+        assert!(String::from_utf8(world.read_object(&objects.record()).unwrap()).unwrap().contains("Asha"));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_named_for_what_it_is() {
+        let check = async |answered: bool, status: RecordingStatus, finished: bool, expect: RecordingStatus| {
+            let world = World::new();
+            let row = world.call(|row| {
+                row.answered_at = answered.then_some(row.started_at);
+                row.recording_status = status;
+            });
+            if finished {
+                world.object(&CallObjects::of(&row).recording(), b"RIFF");
+            }
+            let saved = salvage(&world.platform(), &row).await.unwrap();
+            assert_eq!(saved.recording, expect, "{answered} {status:?} {finished}");
+        };
+        use RecordingStatus as R;
+        check(true, R::Pending, false, R::Lost).await;
+        check(false, R::Pending, false, R::None).await;
+        check(true, R::None, false, R::None).await;
+        check(true, R::Pending, true, R::Complete).await;
+    }
+
+    #[tokio::test]
+    async fn without_a_checkpoint_the_record_still_has_the_variables() {
+        let world = World::new();
+        let row = world.call(|_| ());
+        world.object(&CallObjects::of(&row).variables(), br#"{"loan":12345678901234567890123}"#);
+        salvage(&world.platform(), &row).await.unwrap();
+        let record = crate::result::record(&world.platform(), &row).await.unwrap().unwrap();
+        assert_eq!(record.crm.stringified()["loan"], "12345678901234567890123");
+    }
+}
