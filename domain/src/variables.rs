@@ -70,7 +70,7 @@ impl Fields {
         self
     }
 
-    /// Every value as a text (see [`stringify`]), in order.
+    /// Every value as a text (see [`stringify()`]), in order.
     pub fn stringified(&self) -> Map<String, Value> {
         self.iter().map(|(name, value)| (name.to_owned(), Value::String(stringify(value)))).collect()
     }
