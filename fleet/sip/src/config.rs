@@ -34,12 +34,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            max_message: 65_535,
-            max_headers: 128,
-            max_header: 4_096,
-            max_transactions: 200_000,
-        }
+        Limits { max_message: 65_535, max_headers: 128, max_header: 4_096, max_transactions: 200_000 }
     }
 }
 
@@ -91,11 +86,7 @@ mod tests {
 
     #[test]
     fn a_password_is_never_printed() {
-        let credentials = Credentials {
-            username: "alice".into(),
-            password: "hunter2".into(),
-            realm: None,
-        };
+        let credentials = Credentials { username: "alice".into(), password: "hunter2".into(), realm: None };
         assert!(!format!("{credentials:?}").contains("hunter2"));
     }
 }

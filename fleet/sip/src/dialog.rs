@@ -43,16 +43,8 @@ pub(crate) struct Routing {
 
 impl Dialog {
     /// The dialog of a 2xx to our INVITE (§12.1.2). `None` when its Contact can't be used.
-    pub(crate) fn uac(
-        invite: &Outgoing<'_>,
-        response: &Message,
-        remote_tag: Option<Text>,
-    ) -> Option<Self> {
-        let mut route_set: Vec<String> = response
-            .headers
-            .values(&HeaderName::RecordRoute)
-            .map(str::to_owned)
-            .collect();
+    pub(crate) fn uac(invite: &Outgoing<'_>, response: &Message, remote_tag: Option<Text>) -> Option<Self> {
+        let mut route_set: Vec<String> = response.headers.values(&HeaderName::RecordRoute).map(str::to_owned).collect();
         route_set.reverse();
         let remote_target = match contact(response) {
             Contact::Uri(uri) => uri,
@@ -91,11 +83,7 @@ impl Dialog {
             local_seq: 0,
             remote_seq: Some(request.essentials.cseq),
             remote_target,
-            route_set: message
-                .headers
-                .values(&HeaderName::RecordRoute)
-                .map(str::to_owned)
-                .collect(),
+            route_set: message.headers.values(&HeaderName::RecordRoute).map(str::to_owned).collect(),
             path: Path {
                 transport: request.source.transport,
                 local: request.source.local,
@@ -144,11 +132,7 @@ impl Dialog {
             Some(uri) => {
                 let mut routes = self.route_set[1..].to_vec();
                 routes.push(format!("<{}>", self.remote_target));
-                Routing {
-                    request_uri: uri.to_owned(),
-                    routes,
-                    remote: self.address_of(uri),
-                }
+                Routing { request_uri: uri.to_owned(), routes, remote: self.address_of(uri) }
             }
         }
     }
@@ -162,13 +146,7 @@ impl Dialog {
     }
 
     /// Starts a request of this dialog.
-    pub(crate) fn request(
-        &self,
-        method: &str,
-        cseq: u32,
-        via: &str,
-        routing: &Routing,
-    ) -> MessageWriter {
+    pub(crate) fn request(&self, method: &str, cseq: u32, via: &str, routing: &Routing) -> MessageWriter {
         let mut writer = MessageWriter::request(method, &routing.request_uri);
         writer.header("Via", via).header("Max-Forwards", 70);
         for route in &routing.routes {
@@ -184,12 +162,7 @@ impl Dialog {
 
     /// Addresses a request.
     pub(crate) fn transmit(&self, routing: &Routing, bytes: bytes::Bytes) -> Transmit {
-        Transmit {
-            transport: self.path.transport,
-            local: self.path.local,
-            remote: routing.remote,
-            bytes,
-        }
+        Transmit { transport: self.path.transport, local: self.path.local, remote: routing.remote, bytes }
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -270,10 +243,7 @@ mod tests {
 
     #[track_caller]
     fn check(address: &str, next_hop: &str, expect: bool) {
-        assert_eq!(
-            usable(address.parse().unwrap(), next_hop.parse().unwrap()),
-            expect
-        );
+        assert_eq!(usable(address.parse().unwrap(), next_hop.parse().unwrap()), expect);
     }
 
     #[test]

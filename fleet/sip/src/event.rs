@@ -18,16 +18,9 @@ pub struct CallHandle(pub(crate) u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A new call for us; a 100 has been sent. Answer with `ring`, `accept`, `reject` or `challenge`.
-    Incoming {
-        call: CallHandle,
-        request: Box<IncomingInvite>,
-    },
+    Incoming { call: CallHandle, request: Box<IncomingInvite> },
     /// A provisional response other than 100 to our INVITE; SDP in it means early media.
-    Provisional {
-        call: CallHandle,
-        code: u16,
-        sdp: Option<Bytes>,
-    },
+    Provisional { call: CallHandle, code: u16, sdp: Option<Bytes> },
     /// Our INVITE was answered and the ACK is queued. The SDP is that of the 2xx, or of the last provisional where
     /// the 2xx had none.
     Answered {
@@ -38,32 +31,18 @@ pub enum Event {
     },
     /// The ACK for our 2xx arrived, with SDP where our 2xx carried the offer. After a re-INVITE it is reported only
     /// where the ACK carried SDP.
-    Confirmed {
-        call: CallHandle,
-        sdp: Option<Bytes>,
-    },
+    Confirmed { call: CallHandle, sdp: Option<Bytes> },
     /// Our INVITE did not lead to a call. Terminal.
     Failed { call: CallHandle, cause: Failure },
     /// The caller gave up before we answered. Terminal.
     Cancelled { call: CallHandle },
     /// The peer changes the session (RFC 3261 §14); answer with `answer_reinvite` or `reject_reinvite`. No SDP: it
     /// wants our offer.
-    Reinvite {
-        call: CallHandle,
-        sdp: Option<Bytes>,
-    },
+    Reinvite { call: CallHandle, sdp: Option<Bytes> },
     /// A digit by SIP INFO.
-    Dtmf {
-        call: CallHandle,
-        digit: char,
-        duration_ms: u32,
-    },
+    Dtmf { call: CallHandle, digit: char, duration_ms: u32 },
     /// The call is over. Terminal.
-    Ended {
-        call: CallHandle,
-        by: EndedBy,
-        reason: Option<Reason>,
-    },
+    Ended { call: CallHandle, by: EndedBy, reason: Option<Reason> },
 }
 
 impl Event {
@@ -129,12 +108,7 @@ impl Party {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// A final response other than 2xx. A 3xx is not followed.
-    Status {
-        code: u16,
-        phrase: String,
-        reason: Option<Reason>,
-        retry_after: Option<Duration>,
-    },
+    Status { code: u16, phrase: String, reason: Option<Reason>, retry_after: Option<Duration> },
     /// Nothing came back at all (Timer B).
     Timeout,
     /// The transport could not deliver the request.

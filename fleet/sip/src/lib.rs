@@ -21,7 +21,5 @@ mod transport;
 
 pub use config::{Credentials, EndpointConfig, InviteRequest, Limits};
 pub use endpoint::{CommandError, Endpoint, InviteError, Stats};
-pub use event::{
-    AnswerFault, AuthOutcome, CallHandle, EndedBy, Event, Failure, IncomingInvite, Party, Reason,
-};
+pub use event::{AnswerFault, AuthOutcome, CallHandle, EndedBy, Event, Failure, IncomingInvite, Party, Reason};
 pub use transport::{Source, Transmit, Transport};

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::message::{
-    Essentials, HeaderName, Message, MessageWriter, StartLine, Via, phrase, split,
-};
+use crate::message::{Essentials, HeaderName, Message, MessageWriter, StartLine, Via, phrase, split};
 use crate::{Source, Transmit};
 
 /// The methods we take.
@@ -39,13 +37,7 @@ impl Request {
 }
 
 /// Answers a request that could not be typed with what can be copied from it; `None` if there is nobody to answer.
-pub(crate) fn to_faulty(
-    message: &Message,
-    source: &Source,
-    code: u16,
-    phrase: &str,
-    tag: &str,
-) -> Option<Transmit> {
+pub(crate) fn to_faulty(message: &Message, source: &Source, code: u16, phrase: &str, tag: &str) -> Option<Transmit> {
     message.header(&HeaderName::Via)?;
     let bytes = start(message, source, code, phrase, tag).finish();
     Some(transmit(message, source, bytes))

@@ -16,11 +16,7 @@ pub(crate) struct Timers<K> {
 
 impl<K: Copy + Eq + Hash> Timers<K> {
     pub(crate) fn new() -> Self {
-        Timers {
-            queue: BTreeMap::new(),
-            armed: HashMap::new(),
-            next: 0,
-        }
+        Timers { queue: BTreeMap::new(), armed: HashMap::new(), next: 0 }
     }
 
     /// Sets the key's deadline in place of an earlier one.
@@ -43,10 +39,7 @@ impl<K: Copy + Eq + Hash> Timers<K> {
 
     /// Takes the first timer that is due.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<K> {
-        let entry = self
-            .queue
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now)?;
+        let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= now)?;
         let key = entry.remove();
         self.armed.remove(&key);
         Some(key)
@@ -66,6 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a point in time to count from")]
     fn order_rearming_and_disarming() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);

@@ -43,9 +43,7 @@ impl Challenge {
             algorithm,
             named: named.is_some(),
             qop: qop(params.text("qop").as_deref())?,
-            stale: params
-                .text("stale")
-                .is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
+            stale: params.text("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
         })
     }
 }
@@ -67,23 +65,13 @@ fn qop(offered: Option<&str>) -> Result<Qop, DigestError> {
 }
 
 /// The strongest challenge of each realm that we can answer with `credentials` (RFC 8760 §2.4).
-pub fn strongest<'a>(
-    values: impl Iterator<Item = &'a str>,
-    credentials: &Credentials,
-) -> Vec<Challenge> {
+pub fn strongest<'a>(values: impl Iterator<Item = &'a str>, credentials: &Credentials) -> Vec<Challenge> {
     let mut chosen: Vec<Challenge> = Vec::new();
     for challenge in values.filter_map(|value| Challenge::parse(value).ok()) {
-        if credentials
-            .realm
-            .as_ref()
-            .is_some_and(|realm| *realm != challenge.realm)
-        {
+        if credentials.realm.as_ref().is_some_and(|realm| *realm != challenge.realm) {
             continue;
         }
-        match chosen
-            .iter_mut()
-            .find(|other| other.realm == challenge.realm)
-        {
+        match chosen.iter_mut().find(|other| other.realm == challenge.realm) {
             Some(other) if other.algorithm < challenge.algorithm => *other = challenge,
             Some(_) => {}
             None => chosen.push(challenge),
@@ -104,10 +92,7 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("realm", &self.challenge.realm)
-            .field("nc", &self.nc)
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("realm", &self.challenge.realm).field("nc", &self.nc).finish_non_exhaustive()
     }
 }
 
@@ -115,12 +100,7 @@ impl Session {
     /// Takes up a challenge; `cnonce` must be unpredictable and free of quotes.
     pub fn new(challenge: Challenge, credentials: &Credentials, cnonce: String) -> Self {
         Session {
-            secret: secret(
-                challenge.algorithm,
-                &credentials.username,
-                &challenge.realm,
-                &credentials.password,
-            ),
+            secret: secret(challenge.algorithm, &credentials.username, &challenge.realm, &credentials.password),
             username: credentials.username.clone(),
             challenge,
             cnonce,

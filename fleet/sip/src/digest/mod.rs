@@ -52,25 +52,18 @@ impl Algorithm {
 
     /// Reads a name, in any case.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| text.eq_ignore_ascii_case(algorithm.name()))
+        Self::ALL.into_iter().find(|algorithm| text.eq_ignore_ascii_case(algorithm.name()))
     }
 
     const fn is_session(self) -> bool {
-        matches!(
-            self,
-            Algorithm::Md5Sess | Algorithm::Sha256Sess | Algorithm::Sha512_256Sess
-        )
+        matches!(self, Algorithm::Md5Sess | Algorithm::Sha256Sess | Algorithm::Sha512_256Sess)
     }
 
     fn hash(self, data: &[u8]) -> String {
         match self {
             Algorithm::Md5 | Algorithm::Md5Sess => hex::encode(Md5::digest(data)),
             Algorithm::Sha256 | Algorithm::Sha256Sess => hex::encode(Sha256::digest(data)),
-            Algorithm::Sha512_256 | Algorithm::Sha512_256Sess => {
-                hex::encode(Sha512_256::digest(data))
-            }
+            Algorithm::Sha512_256 | Algorithm::Sha512_256Sess => hex::encode(Sha512_256::digest(data)),
         }
     }
 }
@@ -129,32 +122,19 @@ fn secret(algorithm: Algorithm, username: &str, realm: &str, password: &str) -> 
 /// The response value (RFC 7616 §3.4.1).
 fn response(input: &Input<'_>) -> String {
     let hash = |text: String| input.algorithm.hash(text.as_bytes());
-    let Input {
-        nonce,
-        nc,
-        cnonce,
-        method,
-        uri,
-        ..
-    } = input;
+    let Input { nonce, nc, cnonce, method, uri, .. } = input;
     let ha1 = if input.algorithm.is_session() {
         hash(format!("{}:{nonce}:{cnonce}", input.secret))
     } else {
         input.secret.to_owned()
     };
     let ha2 = match input.qop {
-        Qop::AuthInt => hash(format!(
-            "{method}:{uri}:{}",
-            input.algorithm.hash(input.body)
-        )),
+        Qop::AuthInt => hash(format!("{method}:{uri}:{}", input.algorithm.hash(input.body))),
         Qop::None | Qop::Auth => hash(format!("{method}:{uri}")),
     };
     match input.qop {
         Qop::None => hash(format!("{ha1}:{nonce}:{ha2}")),
-        Qop::Auth | Qop::AuthInt => hash(format!(
-            "{ha1}:{nonce}:{nc}:{cnonce}:{}:{ha2}",
-            input.qop.name()
-        )),
+        Qop::Auth | Qop::AuthInt => hash(format!("{ha1}:{nonce}:{nc}:{cnonce}:{}:{ha2}", input.qop.name())),
     }
 }
 
@@ -179,12 +159,7 @@ impl<'a> Params<'a> {
     /// The text between the quotes, with its escapes: what is hashed and written back (RFC 7616 §3.4).
     fn raw(&self, name: &str) -> Option<&'a str> {
         let value = self.get(name)?;
-        Some(
-            value
-                .strip_prefix('"')
-                .and_then(|rest| rest.strip_suffix('"'))
-                .unwrap_or(value),
-        )
+        Some(value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value))
     }
 
     fn text(&self, name: &str) -> Option<String> {

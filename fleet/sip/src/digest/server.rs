@@ -41,34 +41,18 @@ pub(crate) struct Claim<'a> {
 
 impl Nonces {
     pub(crate) fn new(secret: [u8; 32]) -> Self {
-        Nonces {
-            secret,
-            epoch: None,
-            issued: 0,
-            used: HashMap::new(),
-            order: VecDeque::new(),
-            floor: 0,
-        }
+        Nonces { secret, epoch: None, issued: 0, used: HashMap::new(), order: VecDeque::new(), floor: 0 }
     }
 
     /// The value of a WWW-Authenticate header.
-    pub(crate) fn challenge(
-        &mut self,
-        now: Instant,
-        realm: &str,
-        algorithm: Algorithm,
-        stale: bool,
-    ) -> String {
+    pub(crate) fn challenge(&mut self, now: Instant, realm: &str, algorithm: Algorithm, stale: bool) -> String {
         self.issued += 1;
         let stamp = format!("{:012x}{:08x}", self.millis(now), self.issued & 0xffff_ffff);
         // Clients hash and repeat what stands between the quotes, so that is what the nonce is bound to.
         let realm = quote(realm);
         let proof = self.proof(&stamp, &realm[1..realm.len() - 1], algorithm);
         let stale = if stale { ", stale=true" } else { "" };
-        format!(
-            "Digest realm={realm}, nonce=\"{stamp}{proof}\", algorithm={}, qop=\"auth\"{stale}",
-            algorithm.name()
-        )
+        format!("Digest realm={realm}, nonce=\"{stamp}{proof}\", algorithm={}, qop=\"auth\"{stale}", algorithm.name())
     }
 
     /// Judges the credentials of one request.
@@ -109,8 +93,7 @@ impl Nonces {
         });
         let given = field("response").to_ascii_lowercase();
         let user = params.text("username").unwrap_or_default();
-        let right = expected.as_bytes().ct_eq(given.as_bytes())
-            & user.as_bytes().ct_eq(claim.username.as_bytes());
+        let right = expected.as_bytes().ct_eq(given.as_bytes()) & user.as_bytes().ct_eq(claim.username.as_bytes());
         if !bool::from(right) {
             return AuthOutcome::Rejected;
         }
@@ -121,9 +104,7 @@ impl Nonces {
         };
         let old = self.millis(now).saturating_sub(issued) > LIFETIME.as_millis() as u64;
         match count {
-            Some(count) if !old && issued >= self.floor && self.take(issued, nonce, count) => {
-                AuthOutcome::Accepted
-            }
+            Some(count) if !old && issued >= self.floor && self.take(issued, nonce, count) => AuthOutcome::Accepted,
             _ => AuthOutcome::Stale,
         }
     }
@@ -170,15 +151,13 @@ impl Nonces {
         let (stamp, proof) = nonce.split_at_checked(20)?;
         let expected = self.proof(stamp, realm, algorithm);
         let ours = bool::from(expected.as_bytes().ct_eq(proof.as_bytes()));
-        ours.then(|| u64::from_str_radix(stamp.get(..12)?, 16).ok())
-            .flatten()
+        ours.then(|| u64::from_str_radix(stamp.get(..12)?, 16).ok()).flatten()
     }
 
     fn proof(&self, stamp: &str, realm: &str, algorithm: Algorithm) -> String {
         // Hashed twice with the key, so that nothing can be appended to what was signed.
         let key = hex::encode(self.secret);
-        let inner = Algorithm::Sha256
-            .hash(format!("{key}:{stamp}:{}:{realm}", algorithm.name()).as_bytes());
+        let inner = Algorithm::Sha256.hash(format!("{key}:{stamp}:{}:{realm}", algorithm.name()).as_bytes());
         let mut outer = Algorithm::Sha256.hash(format!("{key}:{inner}").as_bytes());
         outer.truncate(32);
         outer

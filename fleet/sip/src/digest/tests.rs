@@ -6,22 +6,14 @@ use super::*;
 use crate::{AuthOutcome, Credentials};
 
 fn credentials(username: &str, password: &str) -> Credentials {
-    Credentials {
-        username: username.into(),
-        password: password.into(),
-        realm: None,
-    }
+    Credentials { username: username.into(), password: password.into(), realm: None }
 }
 
 /// Answers a challenge to `GET uri` and gives the response value.
 fn respond(challenge: &str, user: &Credentials, cnonce: &str, method: &str, uri: &str) -> String {
     let challenge = Challenge::parse(challenge).unwrap();
     let header = Session::new(challenge, user, cnonce.into()).authorize(method, uri, b"");
-    Params::of(&header)
-        .unwrap()
-        .raw("response")
-        .unwrap()
-        .to_owned()
+    Params::of(&header).unwrap().raw("response").unwrap().to_owned()
 }
 
 #[test]
@@ -29,16 +21,10 @@ fn rfc_2617_section_3_5() {
     let challenge = "Digest realm=\"testrealm@host.com\", qop=\"auth,auth-int\", \
         nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"";
     let user = credentials("Mufasa", "Circle Of Life");
-    assert_eq!(
-        respond(challenge, &user, "0a4f113b", "GET", "/dir/index.html"),
-        "6629fae49393a05397450978507c4ef1"
-    );
+    assert_eq!(respond(challenge, &user, "0a4f113b", "GET", "/dir/index.html"), "6629fae49393a05397450978507c4ef1");
     // The same without qop: the form of RFC 2069 (§3.2.2.1).
     let old = challenge.replace("qop=\"auth,auth-int\", ", "");
-    assert_eq!(
-        respond(&old, &user, "0a4f113b", "GET", "/dir/index.html"),
-        "670fd8c2df070c60b045671b8b24ff02"
-    );
+    assert_eq!(respond(&old, &user, "0a4f113b", "GET", "/dir/index.html"), "670fd8c2df070c60b045671b8b24ff02");
 }
 
 #[test]
@@ -53,21 +39,9 @@ fn rfc_7616_section_3_9_1() {
     let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
     for (algorithm, expect) in [
         ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
-        (
-            "SHA-256",
-            "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
-        ),
+        ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
     ] {
-        assert_eq!(
-            respond(
-                &challenge(algorithm),
-                &user,
-                cnonce,
-                "GET",
-                "/dir/index.html"
-            ),
-            expect
-        );
+        assert_eq!(respond(&challenge(algorithm), &user, cnonce, "GET", "/dir/index.html"), expect);
     }
 }
 
@@ -83,10 +57,7 @@ fn the_answer_is_written_as_the_grammar_wants_it() {
     assert!(first.starts_with(
         "Digest username=\"al\\\"ice\", realm=\"a \\\"b\\\"\", nonce=\"n\", uri=\"sip:b@h\", response=\""
     ));
-    assert!(
-        first.ends_with(", algorithm=SHA-256, cnonce=\"c\", qop=auth, nc=00000001, opaque=\"o\""),
-        "{first}"
-    );
+    assert!(first.ends_with(", algorithm=SHA-256, cnonce=\"c\", qop=auth, nc=00000001, opaque=\"o\""), "{first}");
     let second = session.authorize("INVITE", "sip:b@h", b"");
     assert!(second.contains("nc=00000002"));
     assert!(!format!("{session:?}").contains("alice"));
@@ -105,15 +76,9 @@ fn the_strongest_challenge_of_each_realm_is_answered() {
         "Digest realm=\"c\"",
     ];
     let chosen = strongest(values.into_iter(), &credentials("u", "p"));
-    let found: Vec<_> = chosen
-        .iter()
-        .map(|c| (c.realm.as_str(), c.algorithm))
-        .collect();
+    let found: Vec<_> = chosen.iter().map(|c| (c.realm.as_str(), c.algorithm)).collect();
     assert_eq!(found, [("a", Algorithm::Sha512_256), ("b", Algorithm::Md5)]);
-    let only_b = Credentials {
-        realm: Some("b".into()),
-        ..credentials("u", "p")
-    };
+    let only_b = Credentials { realm: Some("b".into()), ..credentials("u", "p") };
     assert_eq!(strongest(values.into_iter(), &only_b).len(), 1);
 }
 
@@ -123,28 +88,18 @@ struct Server {
 }
 
 impl Server {
+    #[expect(clippy::disallowed_methods, reason = "a point in time to count from")]
     fn new() -> Self {
-        Server {
-            nonces: Nonces::new([7; 32]),
-            now: Instant::now(),
-        }
+        Server { nonces: Nonces::new([7; 32]), now: Instant::now() }
     }
 
     fn session(&mut self, algorithm: Algorithm, user: &Credentials) -> Session {
-        let value = self
-            .nonces
-            .challenge(self.now, "ring \"fleet\"", algorithm, false);
+        let value = self.nonces.challenge(self.now, "ring \"fleet\"", algorithm, false);
         Session::new(Challenge::parse(&value).unwrap(), user, "cn".into())
     }
 
     fn check(&mut self, authorization: &str) -> AuthOutcome {
-        let claim = Claim {
-            authorization,
-            method: "INVITE",
-            body: b"v=0",
-            username: "alice",
-            password: "secret",
-        };
+        let claim = Claim { authorization, method: "INVITE", body: b"v=0", username: "alice", password: "secret" };
         self.nonces.check(self.now, &claim)
     }
 }
@@ -172,9 +127,7 @@ fn what_the_server_refuses() {
     let mut server = Server::new();
     let right = credentials("alice", "secret");
     let authorize = |server: &mut Server, user: &Credentials, method: &str| {
-        server
-            .session(Algorithm::Sha256, user)
-            .authorize(method, "sip:b@h", b"")
+        server.session(Algorithm::Sha256, user).authorize(method, "sip:b@h", b"")
     };
     let wrong_password = authorize(&mut server, &credentials("alice", "guess"), "INVITE");
     assert_eq!(server.check(&wrong_password), AuthOutcome::Rejected);
@@ -213,8 +166,5 @@ fn old_nonces_are_forgotten() {
 #[test]
 fn sha_512_256_is_the_function_of_its_name() {
     // FIPS 180-4, the example of "abc".
-    assert_eq!(
-        Algorithm::Sha512_256.hash(b"abc"),
-        "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"
-    );
+    assert_eq!(Algorithm::Sha512_256.hash(b"abc"), "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23");
 }

@@ -25,26 +25,17 @@ impl Auth {
             return false;
         }
         let mut answered = false;
-        for (challenge_header, header) in [
-            (HeaderName::WwwAuthenticate, "Authorization"),
-            (HeaderName::ProxyAuthenticate, "Proxy-Authorization"),
-        ] {
-            let values = response
-                .headers
-                .all(&challenge_header)
-                .map(|value| value.as_str());
+        for (challenge_header, header) in
+            [(HeaderName::WwwAuthenticate, "Authorization"), (HeaderName::ProxyAuthenticate, "Proxy-Authorization")]
+        {
+            let values = response.headers.all(&challenge_header).map(|value| value.as_str());
             for challenge in strongest(values, credentials) {
                 let key = (header, challenge.realm.clone());
                 if self.answered.contains(&key) && !challenge.stale {
                     return false;
                 }
-                self.sessions.retain(|(name, session)| {
-                    *name != header || session.realm() != challenge.realm
-                });
-                self.sessions.push((
-                    header,
-                    Session::new(challenge, credentials, tokens.cnonce()),
-                ));
+                self.sessions.retain(|(name, session)| *name != header || session.realm() != challenge.realm);
+                self.sessions.push((header, Session::new(challenge, credentials, tokens.cnonce())));
                 self.answered.push(key);
                 answered = true;
             }
@@ -53,15 +44,7 @@ impl Auth {
     }
 
     /// The headers for one request; every nonce count rises.
-    pub(super) fn headers(
-        &mut self,
-        method: &str,
-        uri: &str,
-        body: &[u8],
-    ) -> Vec<(&'static str, String)> {
-        self.sessions
-            .iter_mut()
-            .map(|(name, session)| (*name, session.authorize(method, uri, body)))
-            .collect()
+    pub(super) fn headers(&mut self, method: &str, uri: &str, body: &[u8]) -> Vec<(&'static str, String)> {
+        self.sessions.iter_mut().map(|(name, session)| (*name, session.authorize(method, uri, body))).collect()
     }
 }

@@ -144,10 +144,6 @@ impl Call {
 
     /// Whether the tag is that of a 2xx that we ended at once.
     pub(super) fn is_fork(&self, remote_tag: Option<&str>) -> bool {
-        self.uac.as_ref().is_some_and(|uac| {
-            uac.forks
-                .iter()
-                .any(|fork| fork.remote_tag.as_deref() == remote_tag)
-        })
+        self.uac.as_ref().is_some_and(|uac| uac.forks.iter().any(|fork| fork.remote_tag.as_deref() == remote_tag))
     }
 }

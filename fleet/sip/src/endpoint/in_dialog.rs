@@ -9,8 +9,8 @@ use super::wire::{Owner, TxId};
 use super::{CommandError, Endpoint};
 use crate::dialog::Dialog;
 use crate::message::{
-    HeaderName, Message, Method, SdpBody, StartLine, dtmf_body, dtmf_relay, parse, reason,
-    reason_value, sdp_body, via_of_ours,
+    HeaderName, Message, Method, SdpBody, StartLine, dtmf_body, dtmf_relay, parse, reason, reason_value, sdp_body,
+    via_of_ours,
 };
 use crate::reply::{ALLOW, Request};
 use crate::transaction::T1;
@@ -30,12 +30,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`CommandError::UnknownCall`].
-    pub fn hang_up(
-        &mut self,
-        now: Instant,
-        call: CallHandle,
-        reason: Option<Reason>,
-    ) -> Result<(), CommandError> {
+    pub fn hang_up(&mut self, now: Instant, call: CallHandle, reason: Option<Reason>) -> Result<(), CommandError> {
         let ending = self.live(call)?;
         match ending.state {
             State::Inviting => {
@@ -46,18 +41,10 @@ impl Endpoint {
             }
             State::Ringing => {
                 let header = reason.as_ref().and_then(reason_value);
-                let headers: Vec<_> = header
-                    .map(|value| ("Reason".to_owned(), value))
-                    .into_iter()
-                    .collect();
+                let headers: Vec<_> = header.map(|value| ("Reason".to_owned(), value)).into_iter().collect();
                 self.refuse(now, call, 480, &headers)?;
             }
-            State::Established
-                if ending
-                    .unacknowledged
-                    .as_ref()
-                    .is_some_and(|waiting| !waiting.reinvite) =>
-            {
+            State::Established if ending.unacknowledged.as_ref().is_some_and(|waiting| !waiting.reinvite) => {
                 // The callee must not send BYE before the ACK (§15).
                 ending.hang_up.get_or_insert(HangUp { reason });
             }
@@ -72,20 +59,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`CommandError::InvalidState`] also when the peer has withdrawn it.
-    pub fn answer_reinvite(
-        &mut self,
-        now: Instant,
-        call: CallHandle,
-        sdp: Bytes,
-    ) -> Result<(), CommandError> {
+    pub fn answer_reinvite(&mut self, now: Instant, call: CallHandle, sdp: Bytes) -> Result<(), CommandError> {
         let user_agent = self.config.user_agent.clone();
         let session = self.live(call)?;
         let reinvite = session.reinvite.take().ok_or(CommandError::InvalidState)?;
         let mut writer = reinvite.request.reply(200, "");
-        writer
-            .header("Contact", &session.contact)
-            .header("Allow", ALLOW)
-            .header("Server", user_agent);
+        writer.header("Contact", &session.contact).header("Allow", ALLOW).header("Server", user_agent);
         let transmit = reinvite.request.transmit(writer.finish_sdp(Some(&sdp)));
         if let Some(dialog) = &mut session.dialog {
             dialog.refresh(&reinvite.request.message);
@@ -106,20 +85,14 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`CommandError`].
-    pub fn reject_reinvite(
-        &mut self,
-        now: Instant,
-        call: CallHandle,
-        code: u16,
-    ) -> Result<(), CommandError> {
+    pub fn reject_reinvite(&mut self, now: Instant, call: CallHandle, code: u16) -> Result<(), CommandError> {
         if !(400..700).contains(&code) {
             return Err(CommandError::Code);
         }
         let session = self.live(call)?;
         let reinvite = session.reinvite.take().ok_or(CommandError::InvalidState)?;
         let bytes = reinvite.request.reply(code, "").finish();
-        self.wire
-            .respond(now, reinvite.tx, code, reinvite.request.transmit(bytes));
+        self.wire.respond(now, reinvite.tx, code, reinvite.request.transmit(bytes));
         Ok(())
     }
 
@@ -166,11 +139,7 @@ impl Endpoint {
     }
 
     fn send_in_dialog(&mut self, now: Instant, handle: CallHandle, request: &Outgoing<'_>) {
-        let Some(mut dialog) = self
-            .calls
-            .get_mut(&handle)
-            .and_then(|call| call.dialog.take())
-        else {
+        let Some(mut dialog) = self.calls.get_mut(&handle).and_then(|call| call.dialog.take()) else {
             return;
         };
         self.send_by(now, handle, &mut dialog, request);
@@ -180,29 +149,13 @@ impl Endpoint {
     }
 
     /// Ends a dialog that is no longer, or never was, the call's own.
-    pub(super) fn end_dialog(
-        &mut self,
-        now: Instant,
-        handle: CallHandle,
-        mut dialog: Dialog,
-        reason: Option<&Reason>,
-    ) {
-        let request = Outgoing {
-            method: "BYE",
-            reason: reason.and_then(reason_value),
-            body: None,
-            owner: Owner::Nobody,
-        };
+    pub(super) fn end_dialog(&mut self, now: Instant, handle: CallHandle, mut dialog: Dialog, reason: Option<&Reason>) {
+        let request =
+            Outgoing { method: "BYE", reason: reason.and_then(reason_value), body: None, owner: Owner::Nobody };
         self.send_by(now, handle, &mut dialog, &request);
     }
 
-    fn send_by(
-        &mut self,
-        now: Instant,
-        handle: CallHandle,
-        dialog: &mut Dialog,
-        request: &Outgoing<'_>,
-    ) {
+    fn send_by(&mut self, now: Instant, handle: CallHandle, dialog: &mut Dialog, request: &Outgoing<'_>) {
         let branch = self.tokens.branch();
         let via = via_of_ours(dialog.transport().via_name(), self.advertised(), &branch);
         let cseq = dialog.next_seq();
@@ -210,10 +163,7 @@ impl Endpoint {
         let mut writer = dialog.request(request.method, cseq, &via, &routing);
         if let Some(call) = self.calls.get_mut(&handle) {
             let body = request.body.map(|(_, body)| body).unwrap_or_default();
-            for (name, value) in call
-                .auth
-                .headers(request.method, &routing.request_uri, body)
-            {
+            for (name, value) in call.auth.headers(request.method, &routing.request_uri, body) {
                 writer.header(name, value);
             }
         }
@@ -226,8 +176,7 @@ impl Endpoint {
             None => writer.finish(),
         };
         let transmit = dialog.transmit(&routing, bytes);
-        self.wire
-            .request(now, request.method, &branch, transmit, request.owner);
+        self.wire.request(now, request.method, &branch, transmit, request.owner);
     }
 
     /// The response to a BYE or an INFO of ours.
@@ -239,10 +188,7 @@ impl Endpoint {
         owner: Owner,
         message: &Message,
     ) {
-        let StartLine::Response {
-            code: code @ 200.., ..
-        } = message.start
-        else {
+        let StartLine::Response { code: code @ 200.., .. } = message.start else {
             return;
         };
         if matches!(code, 401 | 407) && self.answer_challenge(now, handle, id, owner, message) {
@@ -258,11 +204,7 @@ impl Endpoint {
                 let (by, reason) = (EndedBy::Remote, reason(&message.headers));
                 self.finish(now, call, Event::Ended { call, by, reason });
             }
-            Owner::Info(_)
-            | Owner::Invite(_)
-            | Owner::Incoming(_)
-            | Owner::Reinvite(_)
-            | Owner::Nobody => {}
+            Owner::Info(_) | Owner::Invite(_) | Owner::Incoming(_) | Owner::Reinvite(_) | Owner::Nobody => {}
         }
     }
 
@@ -275,22 +217,11 @@ impl Endpoint {
         owner: Owner,
         response: &Message,
     ) -> bool {
-        let unlimited = Limits {
-            max_header: usize::MAX,
-            ..Limits::default()
-        };
-        let Some(sent) = self
-            .wire
-            .latest(id)
-            .and_then(|sent| parse(&sent.bytes, &unlimited).ok())
-        else {
+        let unlimited = Limits { max_header: usize::MAX, ..Limits::default() };
+        let Some(sent) = self.wire.latest(id).and_then(|sent| parse(&sent.bytes, &unlimited).ok()) else {
             return false;
         };
-        let Some(call) = self
-            .calls
-            .get_mut(&handle)
-            .filter(|call| call.state != State::Over)
-        else {
+        let Some(call) = self.calls.get_mut(&handle).filter(|call| call.state != State::Over) else {
             return false;
         };
         if !call.auth.take_up(response, &mut self.tokens) {
@@ -299,9 +230,7 @@ impl Endpoint {
         let content_type = sent.header(&HeaderName::ContentType);
         let request = Outgoing {
             method: sent.method().map_or("BYE", Method::as_str),
-            reason: sent
-                .header(&HeaderName::Reason)
-                .map(|reason| reason.to_string()),
+            reason: sent.header(&HeaderName::Reason).map(|reason| reason.to_string()),
             body: content_type.map(|kind| (kind.as_str(), &sent.body[..])),
             owner,
         };
@@ -315,10 +244,7 @@ impl Endpoint {
             return;
         };
         let remote_tag = request.essentials.from_tag.as_deref();
-        let own = call
-            .dialog
-            .as_ref()
-            .is_some_and(|dialog| dialog.remote_tag.as_deref() == remote_tag);
+        let own = call.dialog.as_ref().is_some_and(|dialog| dialog.remote_tag.as_deref() == remote_tag);
         if own
             && let Some(dialog) = &mut call.dialog
             && !dialog.take_seq(request.essentials.cseq)
@@ -328,23 +254,16 @@ impl Endpoint {
         let early = call.state == State::Inviting;
         let method = request.essentials.method.clone();
         match method {
-            Method::Invite if own && call.state == State::Established => {
-                self.on_reinvite(now, handle, request)
-            }
+            Method::Invite if own && call.state == State::Established => self.on_reinvite(now, handle, request),
             Method::Bye if own => self.on_bye(now, handle, &request),
             // The end of a fork that we were ending ourselves.
             Method::Bye if !early => self.respond_in_dialog(now, &request, 200, &[]),
             Method::Info if own => self.on_info(now, handle, &request),
             Method::Options => {
-                let headers = [
-                    ("Allow", ALLOW.to_owned()),
-                    ("Accept", "application/sdp".to_owned()),
-                ];
+                let headers = [("Allow", ALLOW.to_owned()), ("Accept", "application/sdp".to_owned())];
                 self.respond_in_dialog(now, &request, 200, &headers);
             }
-            Method::Invite | Method::Bye | Method::Info => {
-                self.respond_in_dialog(now, &request, 481, &[])
-            }
+            Method::Invite | Method::Bye | Method::Info => self.respond_in_dialog(now, &request, 481, &[]),
             Method::Other(_) => self.respond_in_dialog(now, &request, 501, &[]),
             _ => self.respond_in_dialog(now, &request, 405, &[("Allow", ALLOW.to_owned())]),
         }
@@ -374,16 +293,10 @@ impl Endpoint {
 
     fn on_info(&mut self, now: Instant, handle: CallHandle, request: &Request) {
         self.respond_in_dialog(now, request, 200, &[]);
-        let talking = self
-            .calls
-            .get(&handle)
-            .is_some_and(|call| matches!(call.state, State::Established | State::Ringing));
+        let talking =
+            self.calls.get(&handle).is_some_and(|call| matches!(call.state, State::Established | State::Ringing));
         if talking && let Some((digit, duration_ms)) = dtmf_body(&request.message) {
-            self.events.push_back(Event::Dtmf {
-                call: handle,
-                digit,
-                duration_ms,
-            });
+            self.events.push_back(Event::Dtmf { call: handle, digit, duration_ms });
         }
     }
 
@@ -398,12 +311,7 @@ impl Endpoint {
             SdpBody::Sdp(sdp) => Some(sdp),
             SdpBody::None => None,
             SdpBody::Other => {
-                return self.respond_in_dialog(
-                    now,
-                    &request,
-                    415,
-                    &[("Accept", "application/sdp".to_owned())],
-                );
+                return self.respond_in_dialog(now, &request, 415, &[("Accept", "application/sdp".to_owned())]);
             }
         };
         if !self.wire.has_room() {
@@ -414,36 +322,21 @@ impl Endpoint {
         let trying = request.transmit(request.reply(100, "").finish());
         self.wire.respond(now, tx, 100, trying);
         if let Some(call) = self.calls.get_mut(&handle) {
-            call.reinvite = Some(Reinvite {
-                request,
-                tx,
-                offerless: sdp.is_none(),
-            });
+            call.reinvite = Some(Reinvite { request, tx, offerless: sdp.is_none() });
             self.events.push_back(Event::Reinvite { call: handle, sdp });
         }
     }
 
     /// The peer withdrew its re-INVITE.
     pub(super) fn on_reinvite_cancelled(&mut self, now: Instant, handle: CallHandle) {
-        if let Some(reinvite) = self
-            .calls
-            .get_mut(&handle)
-            .and_then(|call| call.reinvite.take())
-        {
+        if let Some(reinvite) = self.calls.get_mut(&handle).and_then(|call| call.reinvite.take()) {
             let bytes = reinvite.request.reply(487, "").finish();
-            self.wire
-                .respond(now, reinvite.tx, 487, reinvite.request.transmit(bytes));
+            self.wire.respond(now, reinvite.tx, 487, reinvite.request.transmit(bytes));
         }
     }
 
     /// Answers in a transaction of its own, so that a repeated request is not taken for a new one.
-    fn respond_in_dialog(
-        &mut self,
-        now: Instant,
-        request: &Request,
-        code: u16,
-        headers: &[(&str, String)],
-    ) {
+    fn respond_in_dialog(&mut self, now: Instant, request: &Request, code: u16, headers: &[(&str, String)]) {
         if !self.wire.has_room() {
             self.wire.stats.refused += 1;
             return self.refuse_statelessly(request, code, headers);

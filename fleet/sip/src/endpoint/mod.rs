@@ -182,20 +182,13 @@ impl Endpoint {
 
     /// The call of a command; one that is over is unknown.
     fn live(&mut self, handle: CallHandle) -> Result<&mut Call, CommandError> {
-        self.calls
-            .get_mut(&handle)
-            .filter(|call| call.state != State::Over)
-            .ok_or(CommandError::UnknownCall)
+        self.calls.get_mut(&handle).filter(|call| call.state != State::Over).ok_or(CommandError::UnknownCall)
     }
 
     /// Gives a call its terminal event, the first time only, and forgets what is no longer needed.
     fn finish(&mut self, now: Instant, handle: CallHandle, event: Event) {
         debug_assert!(event.is_terminal() && event.call() == handle);
-        let Some(call) = self
-            .calls
-            .get_mut(&handle)
-            .filter(|call| call.state != State::Over)
-        else {
+        let Some(call) = self.calls.get_mut(&handle).filter(|call| call.state != State::Over) else {
             return;
         };
         call.state = State::Over;
@@ -203,8 +196,7 @@ impl Endpoint {
         if let Some(reinvite) = call.reinvite.take() {
             // Whatever is pending in an ended dialog is terminated (§15.1.2).
             let bytes = reinvite.request.reply(487, "").finish();
-            self.wire
-                .respond(now, reinvite.tx, 487, reinvite.request.transmit(bytes));
+            self.wire.respond(now, reinvite.tx, 487, reinvite.request.transmit(bytes));
         }
         self.wire.disarm_all_of(handle);
         self.wire.stats.calls_live -= 1;
@@ -219,9 +211,10 @@ impl Endpoint {
     }
 
     fn forget_if_done(&mut self, handle: CallHandle) {
-        let done = self.calls.get(&handle).is_some_and(|call| {
-            call.state == State::Over && call.uac.as_ref().is_none_or(|uac| uac.tx.is_none())
-        });
+        let done = self
+            .calls
+            .get(&handle)
+            .is_some_and(|call| call.state == State::Over && call.uac.as_ref().is_none_or(|uac| uac.tx.is_none()));
         if done && let Some(call) = self.calls.remove(&handle) {
             self.by_tag.remove(&call.local_tag);
         }
@@ -234,10 +227,7 @@ impl Endpoint {
         }
         if effects.gone
             && let Owner::Invite(handle) = owner
-            && let Some(uac) = self
-                .calls
-                .get_mut(&handle)
-                .and_then(|call| call.uac.as_mut())
+            && let Some(uac) = self.calls.get_mut(&handle).and_then(|call| call.uac.as_mut())
             && uac.tx == Some(id)
         {
             uac.tx = None;
@@ -247,20 +237,10 @@ impl Endpoint {
 
     fn on_timed_out(&mut self, now: Instant, id: TxId, owner: Owner) {
         match owner {
-            Owner::Invite(handle) => {
-                self.on_invite_failed(now, handle, id, crate::Failure::Timeout)
-            }
+            Owner::Invite(handle) => self.on_invite_failed(now, handle, id, crate::Failure::Timeout),
             Owner::Bye(call) => {
                 let by = crate::EndedBy::Timeout;
-                self.finish(
-                    now,
-                    call,
-                    Event::Ended {
-                        call,
-                        by,
-                        reason: None,
-                    },
-                );
+                self.finish(now, call, Event::Ended { call, by, reason: None });
             }
             // A failure response without an ACK (Timer H) changes nothing; a lost INFO is a lost digit.
             Owner::Info(_) | Owner::Incoming(_) | Owner::Reinvite(_) | Owner::Nobody => {}
@@ -284,10 +264,7 @@ impl Endpoint {
     /// A Contact with the user part of `uri`.
     fn contact_for(&self, uri: &str) -> String {
         let address = self.advertised();
-        match crate::message::Uri::parse(uri)
-            .ok()
-            .and_then(|uri| uri.user)
-        {
+        match crate::message::Uri::parse(uri).ok().and_then(|uri| uri.user) {
             Some(user) => format!("<sip:{user}@{address}>"),
             None => format!("<sip:{address}>"),
         }

@@ -6,9 +6,7 @@ use bytes::Bytes;
 
 use super::Endpoint;
 use super::wire::Owner;
-use crate::message::{
-    Essentials, HeaderName, Message, Method, ParseError, StartLine, Uri, option_tags, parse,
-};
+use crate::message::{Essentials, HeaderName, Message, Method, ParseError, Scheme, StartLine, Uri, option_tags, parse};
 use crate::reply::{ALLOW, Request, to_faulty};
 use crate::{CallHandle, Failure, Source, Transmit};
 
@@ -23,11 +21,7 @@ impl Endpoint {
             Err(fault) => self.drop_faulty(fault),
             Ok(message) => match Essentials::of(&message) {
                 Ok(essentials) if message.method().is_some() => {
-                    let request = Request {
-                        message,
-                        essentials,
-                        source,
-                    };
+                    let request = Request { message, essentials, source };
                     self.on_request(now, request);
                 }
                 Ok(essentials) => self.on_response(now, &message, &essentials),
@@ -69,9 +63,7 @@ impl Endpoint {
         if effects.pass {
             match owner {
                 Owner::Invite(call) => self.on_invite_response(now, call, id, message, essentials),
-                Owner::Bye(call) | Owner::Info(call) => {
-                    self.on_in_dialog_response(now, call, id, owner, message)
-                }
+                Owner::Bye(call) | Owner::Info(call) => self.on_in_dialog_response(now, call, id, owner, message),
                 Owner::Incoming(_) | Owner::Reinvite(_) | Owner::Nobody => {}
             }
         }
@@ -89,6 +81,15 @@ impl Endpoint {
         if method == Method::Cancel {
             return self.on_cancel(now, &request);
         }
+        // Escaped headers have no place in a Request-URI (§19.1.1).
+        if Uri::parse(request.uri()).is_ok_and(|uri| uri.headers.is_none()) {
+            self.on_new_request(now, request, &method);
+        } else {
+            self.refuse_statelessly(&request, 400, &[]);
+        }
+    }
+
+    fn on_new_request(&mut self, now: Instant, request: Request, method: &Method) {
         if request.essentials.to_tag.is_none() {
             return self.on_out_of_dialog(now, request);
         }
@@ -106,10 +107,7 @@ impl Endpoint {
     fn call_of(&self, request: &Request) -> Option<CallHandle> {
         let essentials = &request.essentials;
         let handle = *self.by_tag.get(essentials.to_tag.as_ref()?)?;
-        self.calls
-            .get(&handle)?
-            .knows(&essentials.call_id, essentials.from_tag.as_deref())
-            .then_some(handle)
+        self.calls.get(&handle)?.knows(&essentials.call_id, essentials.from_tag.as_deref()).then_some(handle)
     }
 
     fn on_ack(&mut self, now: Instant, request: &Request) {
@@ -139,10 +137,7 @@ impl Endpoint {
             _ => None,
         };
         let tag = tag.unwrap_or_else(|| self.stateless_tag.clone());
-        let bytes = request
-            .reply(200, &tag)
-            .header("Server", &self.config.user_agent)
-            .finish();
+        let bytes = request.reply(200, &tag).header("Server", &self.config.user_agent).finish();
         self.wire.send(request.transmit(bytes));
         match owner {
             Owner::Incoming(call) => self.on_cancelled(now, call),
@@ -161,21 +156,15 @@ impl Endpoint {
             }
             _ => return self.refuse_statelessly(&request, 405, &[("Allow", ALLOW.to_owned())]),
         }
-        match Uri::parse(request.uri()) {
-            // Escaped headers have no place in a Request-URI (§19.1.1).
-            Ok(uri) if uri.headers.is_some() => return self.refuse_statelessly(&request, 400, &[]),
-            Ok(uri) if uri.scheme.is_sip() || uri.scheme == crate::message::Scheme::Tel => {}
-            Ok(_) => return self.refuse_statelessly(&request, 416, &[]),
-            Err(_) => return self.refuse_statelessly(&request, 400, &[]),
+        let scheme = Uri::parse(request.uri()).map(|uri| uri.scheme);
+        if !scheme.is_ok_and(|scheme| scheme.is_sip() || scheme == Scheme::Tel) {
+            return self.refuse_statelessly(&request, 416, &[]);
         }
         if self.requires_extension(&request) {
             return;
         }
         if request.essentials.method == Method::Options {
-            let headers = [
-                ("Allow", ALLOW.to_owned()),
-                ("Accept", "application/sdp".to_owned()),
-            ];
+            let headers = [("Allow", ALLOW.to_owned()), ("Accept", "application/sdp".to_owned())];
             return self.refuse_statelessly(&request, 200, &headers);
         }
         self.on_incoming(now, request);
@@ -193,23 +182,13 @@ impl Endpoint {
     }
 
     /// Answers without keeping anything; a repeated request is answered alike (§8.2.7).
-    pub(super) fn refuse_statelessly(
-        &mut self,
-        request: &Request,
-        code: u16,
-        headers: &[(&str, String)],
-    ) {
+    pub(super) fn refuse_statelessly(&mut self, request: &Request, code: u16, headers: &[(&str, String)]) {
         let bytes = self.simple_reply(request, code, headers);
         self.wire.send(request.transmit(bytes));
     }
 
     /// A response without a body.
-    pub(super) fn simple_reply(
-        &self,
-        request: &Request,
-        code: u16,
-        headers: &[(&str, String)],
-    ) -> Bytes {
+    pub(super) fn simple_reply(&self, request: &Request, code: u16, headers: &[(&str, String)]) -> Bytes {
         let mut writer = request.reply(code, &self.stateless_tag);
         for (name, value) in headers {
             writer.header(name, value);

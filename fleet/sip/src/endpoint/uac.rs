@@ -7,8 +7,8 @@ use super::wire::{CallTimer, Owner, TxId};
 use super::{Endpoint, InviteError, may_set};
 use crate::dialog::{Dialog, Outgoing, Path};
 use crate::message::{
-    Essentials, HeaderName, Message, MessageWriter, SdpBody, StartLine, Text, Uri, quote, reason,
-    reason_value, retry_after, sdp_body, via_of_ours,
+    Essentials, HeaderName, Message, MessageWriter, SdpBody, StartLine, Text, Uri, quote, reason, reason_value,
+    retry_after, sdp_body, via_of_ours,
 };
 use crate::transaction::T1_TIMES_64;
 use crate::{AnswerFault, CallHandle, Event, Failure, InviteRequest, Transmit, Transport};
@@ -18,26 +18,19 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`InviteError`]; no handle exists then and no event follows.
-    pub fn invite(
-        &mut self,
-        now: Instant,
-        request: InviteRequest,
-    ) -> Result<CallHandle, InviteError> {
+    pub fn invite(&mut self, now: Instant, request: InviteRequest) -> Result<CallHandle, InviteError> {
         check(&request)?;
         if !self.has_room() {
             return Err(InviteError::TooManyCalls);
         }
         let local_tag = self.tokens.tag();
-        let display = request
-            .from_display
-            .as_deref()
-            .map(quote)
-            .unwrap_or_default();
+        let display = match request.from_display.as_deref() {
+            Some(name) => format!("{} ", quote(name)),
+            None => String::new(),
+        };
         let call = Call {
             state: State::Inviting,
-            call_id: request
-                .call_id
-                .map_or_else(|| self.tokens.call_id(), Text::from),
+            call_id: request.call_id.map_or_else(|| self.tokens.call_id(), Text::from),
             contact: self.contact_for(&request.from_uri),
             dialog: None,
             uac: Some(Uac {
@@ -47,11 +40,7 @@ impl Endpoint {
                 headers: request.headers,
                 sdp: request.sdp,
                 cseq: 0,
-                path: Path {
-                    transport: Transport::Udp,
-                    local: self.config.local,
-                    next_hop: request.remote,
-                },
+                path: Path { transport: Transport::Udp, local: self.config.local, next_hop: request.remote },
                 tx: None,
                 progress: Progress::Silent,
                 early_sdp: None,
@@ -61,10 +50,7 @@ impl Endpoint {
             uas: None,
             unacknowledged: None,
             reinvite: None,
-            auth: Auth {
-                credentials: request.credentials,
-                ..Auth::default()
-            },
+            auth: Auth { credentials: request.credentials, ..Auth::default() },
             hang_up: None,
             local_tag,
         };
@@ -107,16 +93,9 @@ impl Endpoint {
             writer.header(name, value);
         }
         let bytes = writer.finish_with("application/sdp", &uac.sdp);
-        let transmit = Transmit {
-            transport: uac.path.transport,
-            local: uac.path.local,
-            remote: uac.path.next_hop,
-            bytes,
-        };
-        uac.tx = Some(
-            self.wire
-                .request(now, "INVITE", &branch, transmit, Owner::Invite(handle)),
-        );
+        let transmit =
+            Transmit { transport: uac.path.transport, local: uac.path.local, remote: uac.path.next_hop, bytes };
+        uac.tx = Some(self.wire.request(now, "INVITE", &branch, transmit, Owner::Invite(handle)));
     }
 
     /// A response that the transaction of our INVITE let through.
@@ -158,11 +137,7 @@ impl Endpoint {
     }
 
     fn on_progress(&mut self, now: Instant, handle: CallHandle, code: u16, message: &Message) {
-        let Some(call) = self
-            .calls
-            .get_mut(&handle)
-            .filter(|call| call.state == State::Inviting)
-        else {
+        let Some(call) = self.calls.get_mut(&handle).filter(|call| call.state == State::Inviting) else {
             return;
         };
         let Some(uac) = &mut call.uac else {
@@ -182,18 +157,11 @@ impl Endpoint {
         if code > 100 {
             uac.early_sdp = sdp.clone().or(uac.early_sdp.take());
             let call = handle;
-            self.events
-                .push_back(Event::Provisional { call, code, sdp });
+            self.events.push_back(Event::Provisional { call, code, sdp });
         }
     }
 
-    fn on_success(
-        &mut self,
-        now: Instant,
-        handle: CallHandle,
-        message: &Message,
-        essentials: &Essentials,
-    ) {
+    fn on_success(&mut self, now: Instant, handle: CallHandle, message: &Message, essentials: &Essentials) {
         let remote_tag = essentials.to_tag.clone();
         let Some(call) = self.calls.get(&handle) else {
             return;
@@ -207,13 +175,8 @@ impl Endpoint {
             self.wire.resend(ack);
             return;
         }
-        let outgoing = Outgoing {
-            call_id: &call.call_id,
-            local: &uac.from,
-            target: &uac.target,
-            cseq: uac.cseq,
-            path: uac.path,
-        };
+        let outgoing =
+            Outgoing { call_id: &call.call_id, local: &uac.from, target: &uac.target, cseq: uac.cseq, path: uac.path };
         let mut dialog = Dialog::uac(&outgoing, message, remote_tag.clone());
         let fault = match &dialog {
             None => Some(AnswerFault::NoDialog),
@@ -236,11 +199,7 @@ impl Endpoint {
     fn acknowledge(&mut self, handle: CallHandle, dialog: &Dialog, remote_tag: Option<Text>) {
         let branch = self.tokens.branch();
         let via = via_of_ours(dialog.transport().via_name(), self.advertised(), &branch);
-        let Some(uac) = self
-            .calls
-            .get_mut(&handle)
-            .and_then(|call| call.uac.as_mut())
-        else {
+        let Some(uac) = self.calls.get_mut(&handle).and_then(|call| call.uac.as_mut()) else {
             return;
         };
         let routing = dialog.routing();
@@ -248,12 +207,7 @@ impl Endpoint {
         for (name, value) in &uac.sent_auth {
             writer.header(name, value);
         }
-        let ack = dialog.transmit(
-            &routing,
-            writer
-                .header("User-Agent", &self.config.user_agent)
-                .finish(),
-        );
+        let ack = dialog.transmit(&routing, writer.header("User-Agent", &self.config.user_agent).finish());
         self.wire.send(ack.clone());
         uac.forks.push(Fork { remote_tag, ack });
     }
@@ -278,27 +232,13 @@ impl Endpoint {
             // The answer crossed our CANCEL, or came before we could send one.
             self.end_dialog(now, handle, dialog, reason.as_ref());
             let cause = Failure::Cancelled;
-            self.finish(
-                now,
-                handle,
-                Event::Failed {
-                    call: handle,
-                    cause,
-                },
-            );
+            self.finish(now, handle, Event::Failed { call: handle, cause });
             return;
         }
         if let Some(fault) = fault {
             self.end_dialog(now, handle, dialog, None);
             let cause = Failure::BadAnswer(fault);
-            self.finish(
-                now,
-                handle,
-                Event::Failed {
-                    call: handle,
-                    cause,
-                },
-            );
+            self.finish(now, handle, Event::Failed { call: handle, cause });
             return;
         }
         call.state = State::Established;
@@ -309,11 +249,7 @@ impl Endpoint {
             SdpBody::Sdp(sdp) => Some(sdp),
             SdpBody::None | SdpBody::Other => early,
         };
-        self.events.push_back(Event::Answered {
-            call: handle,
-            sdp,
-            headers: message.headers.for_owner(),
-        });
+        self.events.push_back(Event::Answered { call: handle, sdp, headers: message.headers.for_owner() });
     }
 
     fn on_challenge(&mut self, now: Instant, handle: CallHandle, id: TxId, message: &Message) {
@@ -330,25 +266,13 @@ impl Endpoint {
     }
 
     /// Our INVITE came to nothing.
-    pub(super) fn on_invite_failed(
-        &mut self,
-        now: Instant,
-        handle: CallHandle,
-        id: TxId,
-        cause: Failure,
-    ) {
-        let current = self.calls.get(&handle).is_some_and(|call| {
-            call.state == State::Inviting && call.uac.as_ref().and_then(|uac| uac.tx) == Some(id)
-        });
+    pub(super) fn on_invite_failed(&mut self, now: Instant, handle: CallHandle, id: TxId, cause: Failure) {
+        let current = self
+            .calls
+            .get(&handle)
+            .is_some_and(|call| call.state == State::Inviting && call.uac.as_ref().and_then(|uac| uac.tx) == Some(id));
         if current {
-            self.finish(
-                now,
-                handle,
-                Event::Failed {
-                    call: handle,
-                    cause,
-                },
-            );
+            self.finish(now, handle, Event::Failed { call: handle, cause });
         }
     }
 
@@ -364,33 +288,17 @@ impl Endpoint {
             return;
         };
         uac.progress = Progress::Cancelled;
-        let reason = call
-            .hang_up
-            .as_ref()
-            .and_then(|wanted| wanted.reason.as_ref())
-            .and_then(reason_value);
+        let reason = call.hang_up.as_ref().and_then(|wanted| wanted.reason.as_ref()).and_then(reason_value);
         self.wire.cancel(now, tx, reason.as_deref());
-        self.wire
-            .arm_call(handle, CallTimer::CancelLimit, now + T1_TIMES_64);
+        self.wire.arm_call(handle, CallTimer::CancelLimit, now + T1_TIMES_64);
     }
 
     pub(super) fn on_cancel_limit(&mut self, now: Instant, handle: CallHandle) {
-        if let Some(tx) = self
-            .calls
-            .get_mut(&handle)
-            .and_then(|call| call.uac.as_mut()?.tx.take())
-        {
+        if let Some(tx) = self.calls.get_mut(&handle).and_then(|call| call.uac.as_mut()?.tx.take()) {
             self.wire.remove(tx);
         }
         let cause = Failure::Cancelled;
-        self.finish(
-            now,
-            handle,
-            Event::Failed {
-                call: handle,
-                cause,
-            },
-        );
+        self.finish(now, handle, Event::Failed { call: handle, cause });
     }
 }
 
@@ -410,19 +318,11 @@ fn check(request: &InviteRequest) -> Result<(), InviteError> {
     Uri::parse(&request.from_uri).map_err(|_| InviteError::From)?;
     Uri::parse(&request.to_uri).map_err(|_| InviteError::To)?;
     if let Some(id) = &request.call_id
-        && (id.is_empty()
-            || id.len() > 255
-            || !id
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b','))
+        && (id.is_empty() || id.len() > 255 || !id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','))
     {
         return Err(InviteError::CallId);
     }
-    match request
-        .headers
-        .iter()
-        .find(|(name, value)| !may_set(name, value))
-    {
+    match request.headers.iter().find(|(name, value)| !may_set(name, value)) {
         Some((name, _)) => Err(InviteError::Header(name.clone())),
         None => Ok(()),
     }

@@ -22,13 +22,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`CommandError`].
-    pub fn ring(
-        &mut self,
-        now: Instant,
-        call: CallHandle,
-        code: u16,
-        sdp: Option<Bytes>,
-    ) -> Result<(), CommandError> {
+    pub fn ring(&mut self, now: Instant, call: CallHandle, code: u16, sdp: Option<Bytes>) -> Result<(), CommandError> {
         if !(180..=183).contains(&code) {
             return Err(CommandError::Code);
         }
@@ -36,14 +30,11 @@ impl Endpoint {
         let ringing = self.live(call)?;
         let uas = ringing.uas.as_ref().ok_or(CommandError::InvalidState)?;
         let mut writer = uas.request.reply(code, &ringing.local_tag);
-        writer
-            .header("Contact", &ringing.contact)
-            .header("Server", user_agent);
+        writer.header("Contact", &ringing.contact).header("Server", user_agent);
         let transmit = uas.request.transmit(writer.finish_sdp(sdp.as_ref()));
         let tx = uas.tx;
         self.wire.respond(now, tx, code, transmit);
-        self.wire
-            .arm_call(call, CallTimer::KeepRinging, now + KEEP_RINGING);
+        self.wire.arm_call(call, CallTimer::KeepRinging, now + KEEP_RINGING);
         Ok(())
     }
 
@@ -51,21 +42,13 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`CommandError`].
-    pub fn accept(
-        &mut self,
-        now: Instant,
-        call: CallHandle,
-        sdp: Bytes,
-    ) -> Result<(), CommandError> {
+    pub fn accept(&mut self, now: Instant, call: CallHandle, sdp: Bytes) -> Result<(), CommandError> {
         let user_agent = self.config.user_agent.clone();
         let ringing = self.live(call)?;
         let uas = ringing.uas.take().ok_or(CommandError::InvalidState)?;
         ringing.state = State::Established;
         let mut writer = uas.request.reply(200, &ringing.local_tag);
-        writer
-            .header("Contact", &ringing.contact)
-            .header("Allow", ALLOW)
-            .header("Server", user_agent);
+        writer.header("Contact", &ringing.contact).header("Allow", ALLOW).header("Server", user_agent);
         let transmit = uas.request.transmit(writer.finish_sdp(Some(&sdp)));
         ringing.unacknowledged = Some(Unacknowledged {
             transmit: transmit.clone(),
@@ -136,25 +119,15 @@ impl Endpoint {
         username: &str,
         password: &str,
     ) -> Result<AuthOutcome, CommandError> {
-        let ringing = self
-            .calls
-            .get_mut(&call)
-            .filter(|call| call.state != State::Over)
-            .ok_or(CommandError::UnknownCall)?;
+        let ringing =
+            self.calls.get_mut(&call).filter(|call| call.state != State::Over).ok_or(CommandError::UnknownCall)?;
         let uas = ringing.uas.as_mut().ok_or(CommandError::InvalidState)?;
         let message = &uas.request.message;
         let mut outcome = AuthOutcome::Missing;
         for authorization in message.headers.all(&HeaderName::Authorization) {
-            outcome = self.nonces.check(
-                now,
-                &Claim {
-                    authorization,
-                    method: "INVITE",
-                    body: &message.body,
-                    username,
-                    password,
-                },
-            );
+            outcome = self
+                .nonces
+                .check(now, &Claim { authorization, method: "INVITE", body: &message.body, username, password });
             if outcome != AuthOutcome::Missing {
                 break;
             }
@@ -183,11 +156,7 @@ impl Endpoint {
             SdpBody::None => None,
             SdpBody::Other if is_optional(message) => None,
             SdpBody::Other => {
-                return self.refuse_statelessly(
-                    &request,
-                    415,
-                    &[("Accept", "application/sdp".to_owned())],
-                );
+                return self.refuse_statelessly(&request, 415, &[("Accept", "application/sdp".to_owned())]);
             }
         };
         let local_tag = self.tokens.tag();
@@ -216,12 +185,7 @@ impl Endpoint {
         let trying = request.transmit(request.reply(100, "").finish());
         self.wire.respond(now, tx, 100, trying);
         if let Some(ringing) = self.calls.get_mut(&call) {
-            ringing.uas = Some(Uas {
-                offerless: incoming.sdp.is_none(),
-                request,
-                tx,
-                stale: false,
-            });
+            ringing.uas = Some(Uas { offerless: incoming.sdp.is_none(), request, tx, stale: false });
         }
         let request = Box::new(incoming);
         self.events.push_back(Event::Incoming { call, request });
@@ -272,17 +236,12 @@ impl Endpoint {
     /// Arms the timers of a 2xx that was just sent.
     pub(super) fn await_ack(&mut self, now: Instant, handle: CallHandle) {
         self.wire.arm_call(handle, CallTimer::Repeat2xx, now + T1);
-        self.wire
-            .arm_call(handle, CallTimer::NoAck, now + T1_TIMES_64);
+        self.wire.arm_call(handle, CallTimer::NoAck, now + T1_TIMES_64);
         self.count();
     }
 
     pub(super) fn repeat_2xx(&mut self, now: Instant, handle: CallHandle) {
-        let Some(waiting) = self
-            .calls
-            .get_mut(&handle)
-            .and_then(|call| call.unacknowledged.as_mut())
-        else {
+        let Some(waiting) = self.calls.get_mut(&handle).and_then(|call| call.unacknowledged.as_mut()) else {
             return;
         };
         waiting.interval = (waiting.interval * 2).min(T2);
@@ -306,10 +265,7 @@ impl Endpoint {
         if !call.knows(&essentials.call_id, essentials.from_tag.as_deref()) {
             return false;
         }
-        let Some(waiting) = call
-            .unacknowledged
-            .take_if(|waiting| waiting.cseq == essentials.cseq)
-        else {
+        let Some(waiting) = call.unacknowledged.take_if(|waiting| waiting.cseq == essentials.cseq) else {
             // The ACK of a repeated 2xx.
             return call.uac.is_none() || call.state == State::Established;
         };
@@ -323,8 +279,7 @@ impl Endpoint {
         if let Some(hang_up) = hang_up {
             self.send_bye(now, handle, hang_up.reason);
         } else if !waiting.reinvite || sdp.is_some() {
-            self.events
-                .push_back(Event::Confirmed { call: handle, sdp });
+            self.events.push_back(Event::Confirmed { call: handle, sdp });
         }
         true
     }
@@ -348,8 +303,7 @@ impl Endpoint {
         if let Some(uas) = self.calls.get(&handle).and_then(|call| call.uas.as_ref()) {
             let tx = uas.tx;
             self.wire.repeat(tx);
-            self.wire
-                .arm_call(handle, CallTimer::KeepRinging, now + KEEP_RINGING);
+            self.wire.arm_call(handle, CallTimer::KeepRinging, now + KEEP_RINGING);
         }
     }
 }
@@ -376,18 +330,9 @@ fn incoming(request: &Request, sdp: Option<Bytes>) -> IncomingInvite {
 }
 
 fn party(message: &Message, name: &HeaderName) -> Party {
-    let text = message
-        .header(name)
-        .map(|text| text.as_str())
-        .unwrap_or_default();
+    let text = message.header(name).map(|text| text.as_str()).unwrap_or_default();
     match NameAddr::parse(text) {
-        Ok(address) => Party {
-            uri: address.uri.text.to_owned(),
-            display: address.display_name(),
-        },
-        Err(_) => Party {
-            uri: text.to_owned(),
-            display: None,
-        },
+        Ok(address) => Party { uri: address.uri.text.to_owned(), display: address.display_name() },
+        Err(_) => Party { uri: text.to_owned(), display: None },
     }
 }

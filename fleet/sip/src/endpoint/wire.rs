@@ -7,15 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::message::{
-    Essentials, HeaderName, Message, MessageWriter, Method, StartLine, Via, parse,
-};
+use crate::message::{Essentials, HeaderName, Message, MessageWriter, Method, StartLine, Via, parse};
 use crate::reply::Request;
 use crate::timers::Timers;
 use crate::tokens::COOKIE;
-use crate::transaction::{
-    Class, InviteClient, InviteServer, NonInviteClient, NonInviteServer, Output, Outputs, Timer,
-};
+use crate::transaction::{Class, InviteClient, InviteServer, NonInviteClient, NonInviteServer, Output, Outputs, Timer};
 use crate::{CallHandle, Limits, Stats, Transmit};
 
 /// Names a transaction.
@@ -50,12 +46,8 @@ pub(super) enum CallTimer {
 }
 
 impl CallTimer {
-    const ALL: [CallTimer; 4] = [
-        CallTimer::Repeat2xx,
-        CallTimer::NoAck,
-        CallTimer::CancelLimit,
-        CallTimer::KeepRinging,
-    ];
+    const ALL: [CallTimer; 4] =
+        [CallTimer::Repeat2xx, CallTimer::NoAck, CallTimer::CancelLimit, CallTimer::KeepRinging];
 }
 
 /// What a deadline is for.
@@ -213,19 +205,11 @@ impl Wire {
     /// The transaction a response belongs to.
     pub(super) fn client_of(&self, essentials: &Essentials) -> Option<(TxId, Owner)> {
         let branch = essentials.branch.as_deref()?;
-        let id = self
-            .by_key
-            .get(&client_key(branch, essentials.method.as_str()))?;
+        let id = self.by_key.get(&client_key(branch, essentials.method.as_str()))?;
         Some((*id, self.transactions.get(id)?.owner))
     }
 
-    pub(super) fn on_response(
-        &mut self,
-        now: Instant,
-        id: TxId,
-        code: u16,
-        message: &Message,
-    ) -> Effects {
+    pub(super) fn on_response(&mut self, now: Instant, id: TxId, code: u16, message: &Message) -> Effects {
         let class = Class::of(code);
         let outputs = match self.transactions.get_mut(&id).map(|tx| &mut tx.machine) {
             Some(Machine::InviteClient(machine)) => machine.on_response(class),
@@ -239,11 +223,7 @@ impl Wire {
 
     /// Cancels an INVITE of ours that has had a provisional response (RFC 3261 §9.1).
     pub(super) fn cancel(&mut self, now: Instant, invite: TxId, reason: Option<&str>) {
-        let Some(sent) = self
-            .transactions
-            .get(&invite)
-            .and_then(|tx| tx.latest.clone())
-        else {
+        let Some(sent) = self.transactions.get(&invite).and_then(|tx| tx.latest.clone()) else {
             return;
         };
         if let Some((bytes, branch)) = derived("CANCEL", &sent.bytes, None, reason, &self.limits) {
@@ -375,13 +355,7 @@ impl Wire {
         id
     }
 
-    fn run(
-        &mut self,
-        now: Instant,
-        id: TxId,
-        outputs: Outputs,
-        message: Option<&Message>,
-    ) -> Effects {
+    fn run(&mut self, now: Instant, id: TxId, outputs: Outputs, message: Option<&Message>) -> Effects {
         let mut effects = Effects::default();
         for output in outputs {
             match output {
@@ -417,13 +391,8 @@ impl Wire {
             && let Some(sent) = &transaction.latest
             && let Some(to) = response.and_then(|message| message.header(&HeaderName::To))
         {
-            transaction.ack =
-                derived("ACK", &sent.bytes, Some(to), None, &self.limits).map(|(bytes, _)| {
-                    Transmit {
-                        bytes,
-                        ..sent.clone()
-                    }
-                });
+            transaction.ack = derived("ACK", &sent.bytes, Some(to), None, &self.limits)
+                .map(|(bytes, _)| Transmit { bytes, ..sent.clone() });
         }
         if let Some(ack) = transaction.ack.clone() {
             self.send(ack);
@@ -440,23 +409,14 @@ fn derived(
     limits: &Limits,
 ) -> Option<(Bytes, String)> {
     // Our own message: its headers may be longer than what we take from others.
-    let limits = Limits {
-        max_header: usize::MAX,
-        max_headers: usize::MAX,
-        max_message: usize::MAX,
-        ..*limits
-    };
+    let limits = Limits { max_header: usize::MAX, max_headers: usize::MAX, max_message: usize::MAX, ..*limits };
     let invite = parse(invite, &limits).ok()?;
     let StartLine::Request { uri, .. } = &invite.start else {
         return None;
     };
     let via = invite.header(&HeaderName::Via)?;
     let branch = Via::parse(via).ok()?.branch()?.to_owned();
-    let number = invite
-        .header(&HeaderName::CSeq)?
-        .split(' ')
-        .next()?
-        .to_owned();
+    let number = invite.header(&HeaderName::CSeq)?.split(' ').next()?.to_owned();
     let mut writer = MessageWriter::request(method, uri);
     writer.header("Via", via).header("Max-Forwards", 70);
     for route in invite.headers.all(&HeaderName::Route) {
@@ -464,10 +424,7 @@ fn derived(
     }
     writer
         .header("From", invite.header(&HeaderName::From)?)
-        .header(
-            "To",
-            to.or(invite.header(&HeaderName::To).map(|to| to.as_str()))?,
-        )
+        .header("To", to.or(invite.header(&HeaderName::To).map(|to| to.as_str()))?)
         .header("Call-ID", invite.header(&HeaderName::CallId)?)
         .header("CSeq", format_args!("{number} {method}"));
     if let Some(reason) = reason {
@@ -486,12 +443,7 @@ fn server_key(request: &Request, method: &Method) -> String {
     match essentials.branch.as_deref() {
         Some(branch) if branch.len() > COOKIE.len() && starts_with_cookie(branch) => {
             let sent_by = Via::parse(&essentials.via)
-                .map(|via| {
-                    (
-                        via.sent_by.host.to_ascii_lowercase(),
-                        via.sent_by.port.unwrap_or(0),
-                    )
-                })
+                .map(|via| (via.sent_by.host.to_ascii_lowercase(), via.sent_by.port.unwrap_or(0)))
                 .unwrap_or_default();
             format!("s|{branch}|{}|{}|{method}", sent_by.0, sent_by.1)
         }
@@ -507,9 +459,7 @@ fn server_key(request: &Request, method: &Method) -> String {
 }
 
 fn starts_with_cookie(branch: &str) -> bool {
-    branch
-        .get(..COOKIE.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(COOKIE))
+    branch.get(..COOKIE.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE))
 }
 
 fn merge_key(essentials: &Essentials) -> Option<String> {

@@ -53,11 +53,7 @@ impl<'a> NameAddr<'a> {
     }
 
     fn with(display: &'a str, uri: &'a str, params: &'a str) -> Result<Self, ParseError> {
-        Ok(NameAddr {
-            display,
-            uri: Uri::parse(uri)?,
-            params,
-        })
+        Ok(NameAddr { display, uri: Uri::parse(uri)?, params })
     }
 
     /// The tag of a From or To.
@@ -78,14 +74,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, display: Option<&str>, uri: &str, tag: Option<&str>) {
         let parsed = NameAddr::parse(text).unwrap();
-        assert_eq!(
-            (
-                parsed.display_name().as_deref(),
-                parsed.uri.text,
-                parsed.tag()
-            ),
-            (display, uri, tag)
-        );
+        assert_eq!((parsed.display_name().as_deref(), parsed.uri.text, parsed.tag()), (display, uri, tag));
     }
 
     #[test]
@@ -94,19 +83,9 @@ mod tests {
         check("sip:a@h;tag=1", None, "sip:a@h", Some("1"));
         check("<sip:a@h;x=y>;tag=1", None, "sip:a@h;x=y", Some("1"));
         check("caller<sip:a@h>", Some("caller"), "sip:a@h", None);
-        check(
-            "Bob Smith  <sip:a@h> ; tag = z",
-            Some("Bob Smith"),
-            "sip:a@h",
-            Some("z"),
-        );
+        check("Bob Smith  <sip:a@h> ; tag = z", Some("Bob Smith"), "sip:a@h", Some("z"));
         check(r#""J \\\"" <sip:a@h>"#, Some(r#"J \""#), "sip:a@h", None);
-        check(
-            "\"<sip:evil@h>\" <sip:a@h>",
-            Some("<sip:evil@h>"),
-            "sip:a@h",
-            None,
-        );
+        check("\"<sip:evil@h>\" <sip:a@h>", Some("<sip:evil@h>"), "sip:a@h", None);
         check("<tel:+1201>;tag=q", None, "tel:+1201", Some("q"));
     }
 

@@ -33,13 +33,7 @@ impl Essentials {
             return Err(fault);
         }
         for (at, header) in message.headers.iter().enumerate() {
-            if header.name.is_single()
-                && message
-                    .headers
-                    .iter()
-                    .take(at)
-                    .any(|h| h.name == header.name)
-            {
+            if header.name.is_single() && message.headers.iter().take(at).any(|h| h.name == header.name) {
                 return Err(single_fault(&header.name));
             }
         }
@@ -62,15 +56,7 @@ impl Essentials {
         {
             return Err(ParseError::MaxForwards);
         }
-        Ok(Essentials {
-            via,
-            branch,
-            from_tag,
-            to_tag,
-            call_id,
-            cseq,
-            method,
-        })
+        Ok(Essentials { via, branch, from_tag, to_tag, call_id, cseq, method })
     }
 }
 
@@ -87,21 +73,12 @@ fn single_fault(name: &HeaderName) -> ParseError {
 
 fn top_via(message: &Message) -> Result<(Text, Option<Text>), ParseError> {
     let line = message.header(&HeaderName::Via).ok_or(ParseError::Via)?;
-    let value = super::scan::split(line, b',')
-        .next()
-        .ok_or(ParseError::Via)?;
+    let value = super::scan::split(line, b',').next().ok_or(ParseError::Via)?;
     let via = Via::parse(value)?;
-    Ok((
-        line.slice(value),
-        via.branch().map(|branch| line.slice(branch)),
-    ))
+    Ok((line.slice(value), via.branch().map(|branch| line.slice(branch))))
 }
 
-fn tag(
-    message: &Message,
-    name: &HeaderName,
-    fault: ParseError,
-) -> Result<Option<Text>, ParseError> {
+fn tag(message: &Message, name: &HeaderName, fault: ParseError) -> Result<Option<Text>, ParseError> {
     let line = message.header(name).ok_or(fault)?;
     let address = NameAddr::parse(line).map_err(|_| fault)?;
     match address.tag() {
@@ -117,9 +94,7 @@ fn cseq(message: &Message) -> Result<(u32, Method), ParseError> {
         return Err(ParseError::CSeq);
     };
     // Below 2^31 (§8.1.1.5), so that adding one never wraps.
-    let sequence = number::<u32>(sequence)
-        .filter(|sequence| *sequence < 1 << 31)
-        .ok_or(ParseError::CSeq)?;
+    let sequence = number::<u32>(sequence).filter(|sequence| *sequence < 1 << 31).ok_or(ParseError::CSeq)?;
     if !is_token(method) {
         return Err(ParseError::CSeq);
     }

@@ -36,10 +36,7 @@ pub fn parse(bytes: &Bytes, limits: &Limits) -> Result<Message, ParseError> {
         return Err(ParseError::TooLong);
     }
     // Line breaks before the start line are to be ignored (§7.5).
-    let start = bytes
-        .iter()
-        .position(|byte| !matches!(byte, b'\r' | b'\n'))
-        .ok_or(ParseError::Empty)?;
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(ParseError::Empty)?;
     let end = find(&bytes[start..], b"\r\n\r\n").ok_or(ParseError::Unterminated)? + start;
     let first_end = find(&bytes[start..end + 2], b"\r\n").ok_or(ParseError::Unterminated)? + start;
     let (start_line, mut fault) = start_line(&bytes.slice(start..first_end), limits)?;
@@ -71,12 +68,7 @@ pub fn parse(bytes: &Bytes, limits: &Limits) -> Result<Message, ParseError> {
             Bytes::new()
         }
     };
-    Ok(Message {
-        start: start_line,
-        headers,
-        body,
-        fault,
-    })
+    Ok(Message { start: start_line, headers, body, fault })
 }
 
 impl Message {
@@ -95,9 +87,7 @@ impl Message {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
+    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 /// Where the field that starts at `at` ends, with its folded lines; `end` is where the last field ends.
@@ -112,14 +102,8 @@ fn field_end(bytes: &[u8], at: usize, end: usize) -> usize {
     }
 }
 
-fn start_line(
-    line: &Bytes,
-    limits: &Limits,
-) -> Result<(StartLine, Option<ParseError>), ParseError> {
-    if line
-        .get(..4)
-        .is_some_and(|four| four.eq_ignore_ascii_case(b"SIP/"))
-    {
+fn start_line(line: &Bytes, limits: &Limits) -> Result<(StartLine, Option<ParseError>), ParseError> {
+    if line.get(..4).is_some_and(|four| four.eq_ignore_ascii_case(b"SIP/")) {
         return response_line(line);
     }
     let text = Text::from_wire(line.clone());
@@ -143,16 +127,12 @@ fn start_line(
     if uri.len() > limits.max_header {
         fault = fault.or(Some(ParseError::HeaderTooLong));
     }
-    let start = StartLine::Request {
-        method: Method::parse(method),
-        uri: text.slice(uri),
-    };
+    let start = StartLine::Request { method: Method::parse(method), uri: text.slice(uri) };
     Ok((start, fault))
 }
 
 fn version_like(text: &str) -> bool {
-    text.get(..4)
-        .is_some_and(|four| four.eq_ignore_ascii_case("SIP/"))
+    text.get(..4).is_some_and(|four| four.eq_ignore_ascii_case("SIP/"))
 }
 
 fn response_line(line: &Bytes) -> Result<(StartLine, Option<ParseError>), ParseError> {
@@ -167,10 +147,7 @@ fn response_line(line: &Bytes) -> Result<(StartLine, Option<ParseError>), ParseE
     if !(100..700).contains(&code) {
         return Err(ParseError::StartLine);
     }
-    let start = StartLine::Response {
-        code,
-        phrase: text.slice(phrase),
-    };
+    let start = StartLine::Response { code, phrase: text.slice(phrase) };
     Ok((start, None))
 }
 
@@ -179,10 +156,7 @@ fn header(bytes: &Bytes, at: usize, end: usize, limits: &Limits) -> Result<Heade
         return Err(ParseError::HeaderTooLong);
     }
     let field = &bytes[at..end];
-    let colon = field
-        .iter()
-        .position(|byte| *byte == b':')
-        .ok_or(ParseError::HeaderLine)?;
+    let colon = field.iter().position(|byte| *byte == b':').ok_or(ParseError::HeaderLine)?;
     let name = std::str::from_utf8(&field[..colon]).map_err(|_| ParseError::HeaderLine)?;
     let name = name.trim_end_matches([' ', '\t']);
     if !is_token(name) {
@@ -193,10 +167,7 @@ fn header(bytes: &Bytes, at: usize, end: usize, limits: &Limits) -> Result<Heade
     if value.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
         return Err(ParseError::HeaderLine);
     }
-    Ok(Header {
-        name: HeaderName::parse(name),
-        value: value.slice(trim(&value)),
-    })
+    Ok(Header { name: HeaderName::parse(name), value: value.slice(trim(&value)) })
 }
 
 /// Makes one line of a folded field: each line break with the white space after it becomes one space (§7.3.1).

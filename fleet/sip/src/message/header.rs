@@ -118,11 +118,7 @@ impl HeaderName {
     pub(super) const fn is_single(&self) -> bool {
         matches!(
             self,
-            HeaderName::From
-                | HeaderName::To
-                | HeaderName::CallId
-                | HeaderName::CSeq
-                | HeaderName::MaxForwards
+            HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq | HeaderName::MaxForwards
         )
     }
 }
@@ -147,18 +143,12 @@ impl Headers {
 
     /// The lines of one name.
     pub fn all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a Text> {
-        self.0
-            .iter()
-            .filter(move |header| header.name == *name)
-            .map(|header| &header.value)
+        self.0.iter().filter(move |header| header.name == *name).map(|header| &header.value)
     }
 
     /// The first line of one name.
     pub fn first(&self, name: &HeaderName) -> Option<&Text> {
-        self.0
-            .iter()
-            .find(|header| header.name == *name)
-            .map(|header| &header.value)
+        self.0.iter().find(|header| header.name == *name).map(|header| &header.value)
     }
 
     /// The values of a list header, over all its lines (RFC 3261 §7.3.1).

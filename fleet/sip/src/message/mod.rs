@@ -27,8 +27,7 @@ pub use via::Via;
 
 pub(crate) use scan::{param, quote, split, trim, unquote};
 pub(crate) use values::{
-    SdpBody, accepts_sdp, dtmf_body, dtmf_relay, option_tags, reason, reason_value, retry_after,
-    sdp_body,
+    SdpBody, accepts_sdp, dtmf_body, dtmf_relay, option_tags, reason, reason_value, retry_after, sdp_body,
 };
 pub(crate) use via::ours as via_of_ours;
 pub(crate) use write::{MessageWriter, is_header_name, is_header_value, phrase};

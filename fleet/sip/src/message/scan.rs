@@ -8,11 +8,7 @@ pub(crate) fn is_token(text: &str) -> bool {
 }
 
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
-        )
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
 }
 
 /// Trims linear white space.
@@ -39,20 +35,13 @@ pub(crate) fn quoted_len(text: &str) -> Option<usize> {
 
 /// A quoted string without its quotes and escapes; other text as it is.
 pub(crate) fn unquote(text: &str) -> String {
-    let Some(inner) = text
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    else {
+    let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return text.to_owned();
     };
     let mut out = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
-        out.push(if c == '\\' {
-            chars.next().unwrap_or(c)
-        } else {
-            c
-        });
+        out.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
     }
     out
 }
@@ -81,9 +70,8 @@ pub(crate) fn unescape(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| Some(hex(*bytes.get(at + 1)?)? * 16 + hex(*bytes.get(at + 2)?)?))
-            .flatten();
+        let escaped =
+            (bytes[at] == b'%').then(|| Some(hex(*bytes.get(at + 1)?)? * 16 + hex(*bytes.get(at + 2)?)?)).flatten();
         match escaped {
             Some(byte) => {
                 out.push(byte);
@@ -95,22 +83,16 @@ pub(crate) fn unescape(text: &str) -> String {
             }
         }
     }
-    String::from_utf8(out)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn hex(byte: u8) -> Option<u8> {
-    (byte as char)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Cuts `text` at each `separator` outside quotes, angle brackets and comments; the parts are trimmed.
 pub(crate) fn split(text: &str, separator: u8) -> Split<'_> {
-    Split {
-        rest: Some(text),
-        separator,
-    }
+    Split { rest: Some(text), separator }
 }
 
 pub(crate) struct Split<'a> {
@@ -162,9 +144,7 @@ pub(crate) fn param<'a>(params: &'a str, name: &str) -> Option<&'a str> {
 
 /// A decimal number that fits, and nothing else: no sign, no space, no hex.
 pub(crate) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| text.parse().ok())
-        .flatten()
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -180,10 +160,7 @@ mod tests {
     fn lists() {
         check_split("a, b ,c", &["a", "b", "c"]);
         check_split("", &[""]);
-        check_split(
-            r#""a,\"b" <sip:x,y@z>, c"#,
-            &[r#""a,\"b" <sip:x,y@z>"#, "c"],
-        );
+        check_split(r#""a,\"b" <sip:x,y@z>, c"#, &[r#""a,\"b" <sip:x,y@z>"#, "c"]);
         check_split("x (a, (b), \\) c), y", &["x (a, (b), \\) c)", "y"]);
         check_split("\"open, a, b", &["\"open, a, b"]);
         check_split(",,", &["", "", ""]);

@@ -50,12 +50,8 @@ impl<'a> Uri<'a> {
         let (scheme, rest) = text.split_once(':').ok_or(ParseError::Uri)?;
         let starts_well = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
         if !starts_well
-            || !scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-            || text
-                .bytes()
-                .any(|b| b <= b' ' || b == 0x7f || matches!(b, b'<' | b'>' | b'"'))
+            || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+            || text.bytes().any(|b| b <= b' ' || b == 0x7f || matches!(b, b'<' | b'>' | b'"'))
         {
             return Err(ParseError::Uri);
         }
@@ -72,11 +68,7 @@ impl<'a> Uri<'a> {
         }
         Ok(Uri {
             text,
-            scheme: if tel {
-                Scheme::Tel
-            } else {
-                Scheme::Other(scheme)
-            },
+            scheme: if tel { Scheme::Tel } else { Scheme::Other(scheme) },
             user: tel.then_some(number),
             host: None,
             params: if tel { params } else { "" },
@@ -101,14 +93,7 @@ impl<'a> Uri<'a> {
             None => (rest, None),
         };
         let (host, params) = rest.split_once(';').unwrap_or((rest, ""));
-        Ok(Uri {
-            text,
-            scheme,
-            user,
-            host: Some(HostPort::parse(host)?),
-            params,
-            headers,
-        })
+        Ok(Uri { text, scheme, user, host: Some(HostPort::parse(host)?), params, headers })
     }
 
     /// The value of a URI parameter; `Some("")` for one without a value.
@@ -141,9 +126,7 @@ impl<'a> HostPort<'a> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']').ok_or(ParseError::Host)?;
             // RFC 5118 §4.10: a grammar bug of RFC 3261 allowed three colons, and it must be tolerated.
-            host.replacen(":::", "::", 1)
-                .parse::<std::net::Ipv6Addr>()
-                .map_err(|_| ParseError::Host)?;
+            host.replacen(":::", "::", 1).parse::<std::net::Ipv6Addr>().map_err(|_| ParseError::Host)?;
             let port = match rest.trim_matches([' ', '\t']) {
                 "" => None,
                 rest => Some(rest.strip_prefix(':').ok_or(ParseError::Host)?),
@@ -157,19 +140,12 @@ impl<'a> HostPort<'a> {
         };
         let host = host.trim_matches([' ', '\t']);
         let v6 = text.starts_with('[');
-        if host.is_empty()
-            || !v6
-                && !host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        if host.is_empty() || !v6 && !host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
         {
             return Err(ParseError::Host);
         }
         let port = port.map(|port| port_number(port.trim_matches([' ', '\t'])));
-        Ok(HostPort {
-            host,
-            port: port.transpose()?,
-        })
+        Ok(HostPort { host, port: port.transpose()? })
     }
 
     /// The host as an address, if it is one.
@@ -213,10 +189,7 @@ mod tests {
     fn check(text: &str, user: Option<&str>, host: &str, port: Option<u16>) {
         let uri = Uri::parse(text).unwrap();
         let parsed = uri.host.unwrap();
-        assert_eq!(
-            (uri.user_unescaped().as_deref(), parsed.host, parsed.port),
-            (user, host, port)
-        );
+        assert_eq!((uri.user_unescaped().as_deref(), parsed.host, parsed.port), (user, host, port));
     }
 
     #[track_caller]
@@ -227,32 +200,12 @@ mod tests {
     #[test]
     fn sip_uris() {
         check("sip:example.com", None, "example.com", None);
-        check(
-            "SIP:bob@192.0.2.1:5070;transport=udp",
-            Some("bob"),
-            "192.0.2.1",
-            Some(5070),
-        );
-        check(
-            "sips:bob:secret@example.com",
-            Some("bob"),
-            "example.com",
-            None,
-        );
+        check("SIP:bob@192.0.2.1:5070;transport=udp", Some("bob"), "192.0.2.1", Some(5070));
+        check("sips:bob:secret@example.com", Some("bob"), "example.com", None);
         check("sip:[2001:db8::10]:5070", None, "2001:db8::10", Some(5070));
         check("sip:[2001:db8::10:5070]", None, "2001:db8::10:5070", None);
-        check(
-            "sip:user;par=u%40example.net@example.com",
-            Some("user;par=u@example.net"),
-            "example.com",
-            None,
-        );
-        check(
-            "sip:+15551234;phone-context=a?b@gw",
-            Some("+15551234;phone-context=a?b"),
-            "gw",
-            None,
-        );
+        check("sip:user;par=u%40example.net@example.com", Some("user;par=u@example.net"), "example.com", None);
+        check("sip:+15551234;phone-context=a?b@gw", Some("+15551234;phone-context=a?b"), "gw", None);
         check("sip:value%25%34%31@h", Some("value%41"), "h", None);
         check("sip:null-%00-null@h", Some("null-\0-null"), "h", None);
     }
@@ -283,10 +236,7 @@ mod tests {
     #[test]
     fn other_schemes_are_known_by_name_only() {
         let tel = Uri::parse("tel:+1-201-555;phone-context=x").unwrap();
-        assert_eq!(
-            (tel.scheme, tel.user, tel.host),
-            (Scheme::Tel, Some("+1-201-555"), None)
-        );
+        assert_eq!((tel.scheme, tel.user, tel.host), (Scheme::Tel, Some("+1-201-555"), None));
         let odd = Uri::parse("nobodyKnowsThisScheme:totallyopaquecontent").unwrap();
         assert_eq!(odd.scheme, Scheme::Other("nobodyKnowsThisScheme"));
         assert!(!odd.scheme.is_sip());
@@ -295,10 +245,7 @@ mod tests {
     #[test]
     fn parameters_and_addresses() {
         let uri = Uri::parse("sip:a@192.0.2.9;lr;X=%41?Subject=x").unwrap();
-        assert_eq!(
-            (uri.param("LR"), uri.param("x"), uri.param("y")),
-            (Some(""), Some("%41"), None)
-        );
+        assert_eq!((uri.param("LR"), uri.param("x"), uri.param("y")), (Some(""), Some("%41"), None));
         assert_eq!(uri.headers, Some("Subject=x"));
         assert_eq!(uri.socket_addr(), Some("192.0.2.9:5060".parse().unwrap()));
         assert_eq!(Uri::parse("sip:a@example.com").unwrap().socket_addr(), None);

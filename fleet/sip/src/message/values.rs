@@ -54,10 +54,7 @@ pub(crate) fn retry_after(headers: &Headers) -> Option<Duration> {
 }
 
 /// The option tags of a Require, Supported or the like.
-pub(crate) fn option_tags<'a>(
-    headers: &'a Headers,
-    name: &'a HeaderName,
-) -> impl Iterator<Item = &'a str> {
+pub(crate) fn option_tags<'a>(headers: &'a Headers, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
     headers.values(name).filter(|tag| !tag.is_empty())
 }
 
@@ -67,10 +64,7 @@ pub(crate) fn accepts_sdp(headers: &Headers) -> bool {
     for value in headers.values(&HeaderName::Accept) {
         any = true;
         let range = trim(value.split(';').next().unwrap_or_default());
-        if ["application/sdp", "application/*", "*/*"]
-            .iter()
-            .any(|known| range.eq_ignore_ascii_case(known))
-        {
+        if ["application/sdp", "application/*", "*/*"].iter().any(|known| range.eq_ignore_ascii_case(known)) {
             return true;
         }
     }
@@ -91,24 +85,16 @@ pub(crate) fn sdp_body(message: &Message) -> SdpBody {
     if message.body.is_empty() {
         return SdpBody::None;
     }
-    let encoded = message
-        .header(&HeaderName::ContentEncoding)
-        .is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"));
-    let Some(content_type) = message
-        .header(&HeaderName::ContentType)
-        .filter(|_| !encoded)
-    else {
+    let encoded =
+        message.header(&HeaderName::ContentEncoding).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+    let Some(content_type) = message.header(&HeaderName::ContentType).filter(|_| !encoded) else {
         return SdpBody::Other;
     };
-    let (kind, params) = content_type
-        .split_once(';')
-        .unwrap_or((content_type.as_str(), ""));
+    let (kind, params) = content_type.split_once(';').unwrap_or((content_type.as_str(), ""));
     if trim(kind).eq_ignore_ascii_case("application/sdp") {
         return SdpBody::Sdp(message.body.clone());
     }
-    let multipart = trim(kind)
-        .get(..10)
-        .is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
+    let multipart = trim(kind).get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
     let boundary = param(params, "boundary").map(unquote);
     match boundary.filter(|_| multipart) {
         Some(boundary) => sdp_part(&message.body, &boundary).map_or(SdpBody::Other, SdpBody::Sdp),
@@ -133,8 +119,7 @@ fn sdp_part(body: &Bytes, boundary: &str) -> Option<Bytes> {
         let head = String::from_utf8_lossy(&part[..blank]).to_ascii_lowercase();
         let is_sdp = head.lines().any(|line| {
             line.split_once(':').is_some_and(|(name, value)| {
-                matches!(trim(name), "content-type" | "c")
-                    && trim(value).starts_with("application/sdp")
+                matches!(trim(name), "content-type" | "c") && trim(value).starts_with("application/sdp")
             })
         });
         if is_sdp {
@@ -146,11 +131,7 @@ fn sdp_part(body: &Bytes, boundary: &str) -> Option<Bytes> {
 }
 
 fn positions<'a>(haystack: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    haystack
-        .windows(needle.len())
-        .enumerate()
-        .filter(move |(_, window)| *window == needle)
-        .map(|(at, _)| at)
+    haystack.windows(needle.len()).enumerate().filter(move |(_, window)| *window == needle).map(|(at, _)| at)
 }
 
 /// The digit and its length in milliseconds of an INFO (`application/dtmf-relay` or `application/dtmf`).

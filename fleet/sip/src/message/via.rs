@@ -33,21 +33,14 @@ impl<'a> Via<'a> {
         }
         let (transport, rest) = rest.split_once([' ', '\t']).ok_or(ParseError::Via)?;
         let (sent_by, params) = match rest.split_once(';') {
-            Some((sent_by, params)) if split(params, b';').all(|part| !part.is_empty()) => {
-                (sent_by, params)
-            }
+            Some((sent_by, params)) if split(params, b';').all(|part| !part.is_empty()) => (sent_by, params),
             Some(_) => return Err(ParseError::Via),
             None => (rest, ""),
         };
         if !is_token(transport) {
             return Err(ParseError::Via);
         }
-        Ok(Via {
-            transport,
-            sent_by: HostPort::parse(trim(sent_by)).map_err(|_| ParseError::Via)?,
-            params,
-            text,
-        })
+        Ok(Via { transport, sent_by: HostPort::parse(trim(sent_by)).map_err(|_| ParseError::Via)?, params, text })
     }
 
     /// The branch parameter.
@@ -109,21 +102,14 @@ mod tests {
     use crate::Transport;
 
     fn source(remote: &str) -> Source {
-        Source {
-            transport: Transport::Udp,
-            local: "192.0.2.1:5060".parse().unwrap(),
-            remote: remote.parse().unwrap(),
-        }
+        Source { transport: Transport::Udp, local: "192.0.2.1:5060".parse().unwrap(), remote: remote.parse().unwrap() }
     }
 
     #[track_caller]
     fn check(via: &str, from: &str, expect: &str, reply_to: &str) {
         let via = Via::parse(via).unwrap();
         assert_eq!(via.with_source(&source(from)), expect);
-        assert_eq!(
-            via.response_address(&source(from)),
-            reply_to.parse().unwrap()
-        );
+        assert_eq!(via.response_address(&source(from)), reply_to.parse().unwrap());
     }
 
     #[test]
@@ -163,18 +149,13 @@ mod tests {
 
     #[test]
     fn white_space_is_allowed_where_the_grammar_has_it() {
-        let via =
-            Via::parse("SIP  / 2.0  / TCP     spindle.example.com   ; branch  =   z9hG4bK9ikj8  ")
-                .unwrap();
+        let via = Via::parse("SIP  / 2.0  / TCP     spindle.example.com   ; branch  =   z9hG4bK9ikj8  ").unwrap();
         assert_eq!(
             (via.transport, via.sent_by.host, via.branch()),
             ("TCP", "spindle.example.com", Some("z9hG4bK9ikj8"))
         );
         let via = Via::parse("SIP/2.0/UDP [2001:db8::1] : 5061;received=[::2]").unwrap();
-        assert_eq!(
-            (via.sent_by.host, via.sent_by.port),
-            ("2001:db8::1", Some(5061))
-        );
+        assert_eq!((via.sent_by.host, via.sent_by.port), ("2001:db8::1", Some(5061)));
     }
 
     #[test]

@@ -22,9 +22,7 @@ impl MessageWriter {
     }
 
     fn start(line: impl Display) -> Self {
-        let mut writer = MessageWriter {
-            out: String::with_capacity(1024),
-        };
+        let mut writer = MessageWriter { out: String::with_capacity(1024) };
         let _ = write!(writer.out, "{line}");
         writer.end_line(0);
         writer
@@ -39,10 +37,7 @@ impl MessageWriter {
     }
 
     fn end_line(&mut self, from: usize) {
-        if self.out.as_bytes()[from..]
-            .iter()
-            .any(|byte| matches!(byte, b'\r' | b'\n'))
-        {
+        if self.out.as_bytes()[from..].iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
             let clean = self.out.split_off(from).replace(['\r', '\n'], " ");
             self.out.push_str(&clean);
         }
@@ -123,11 +118,17 @@ pub(crate) fn phrase(code: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        100..200 => "Progress",
+        _ => class_phrase(code),
+    }
+}
+
+fn class_phrase(code: u16) -> &'static str {
+    match code {
+        0..200 => "Progress",
         200..300 => "OK",
         300..400 => "Redirection",
         400..500 => "Request Failure",
         500..600 => "Server Failure",
-        _ => "Global Failure",
+        600.. => "Global Failure",
     }
 }

@@ -141,10 +141,7 @@ impl SdpError {
         match self {
             SdpError::Malformed => 400,
             SdpError::TooLong => 513,
-            SdpError::TooManyStreams
-            | SdpError::NoAudio
-            | SdpError::NoCommonCodec
-            | SdpError::BadAddress => 488,
+            SdpError::TooManyStreams | SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::BadAddress => 488,
         }
     }
 }
@@ -153,19 +150,9 @@ impl SdpError {
 ///
 /// `session_id` stays the same within a call; `version` rises with each different description.
 pub fn offer(local: SocketAddr, session_id: u64, version: u64, codecs: &[Codec]) -> Bytes {
-    let formats = codecs
-        .iter()
-        .map(|codec| (codec.payload_type(), *codec))
-        .collect::<Vec<_>>();
+    let formats = codecs.iter().map(|codec| (codec.payload_type(), *codec)).collect::<Vec<_>>();
     let mut out = write::session(local, session_id, version);
-    write::audio(
-        &mut out,
-        local.port(),
-        &formats,
-        Some(DTMF_PAYLOAD_TYPE),
-        DEFAULT_PTIME_MS,
-        Direction::SendRecv,
-    );
+    write::audio(&mut out, local.port(), &formats, Some(DTMF_PAYLOAD_TYPE), DEFAULT_PTIME_MS, Direction::SendRecv);
     Bytes::from(out)
 }
 
@@ -181,12 +168,8 @@ pub fn parse_answer(offered: &[Codec], sdp: &[u8]) -> Result<AudioParams, SdpErr
         return Err(SdpError::NoAudio);
     }
     // The answerer's own order counts: the first of its codecs that we offered.
-    let (payload_type, codec) = stream
-        .codecs
-        .iter()
-        .copied()
-        .find(|(_, codec)| offered.contains(codec))
-        .ok_or(SdpError::NoCommonCodec)?;
+    let (payload_type, codec) =
+        stream.codecs.iter().copied().find(|(_, codec)| offered.contains(codec)).ok_or(SdpError::NoCommonCodec)?;
     params(stream, payload_type, codec)
 }
 

@@ -40,27 +40,16 @@ pub(super) fn streams(sdp: &[u8]) -> Result<Vec<Stream>, SdpError> {
         return Err(SdpError::TooLong);
     }
     // A bare CR ends no line (RFC 8866 §5): what it separates must not be read as one.
-    if sdp
-        .iter()
-        .enumerate()
-        .any(|(at, byte)| *byte == b'\r' && sdp.get(at + 1) != Some(&b'\n'))
-    {
+    if sdp.iter().enumerate().any(|(at, byte)| *byte == b'\r' && sdp.get(at + 1) != Some(&b'\n')) {
         return Err(SdpError::Malformed);
     }
-    let media_lines = sdp
-        .split(|byte| *byte == b'\n')
-        .filter(|line| line.starts_with(b"m="))
-        .count();
+    let media_lines = sdp.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"m=")).count();
     if media_lines > MAX_STREAMS {
         return Err(SdpError::TooManyStreams);
     }
     let session = Session::parse(sdp).map_err(|_| SdpError::Malformed)?;
     let default = direction(|name| session.get_first_attribute_value(name).is_some());
-    Ok(session
-        .medias
-        .iter()
-        .map(|media| stream(&session, media, default))
-        .collect())
+    Ok(session.medias.iter().map(|media| stream(&session, media, default)).collect())
 }
 
 fn stream(session: &Session, media: &Media, default: Option<Direction>) -> Stream {
@@ -68,10 +57,7 @@ fn stream(session: &Session, media: &Media, default: Option<Direction>) -> Strea
     let formats: Vec<&str> = media.fmt.split_whitespace().take(MAX_FORMATS).collect();
     let mut codecs = Vec::new();
     let mut dtmf = None;
-    for payload_type in formats
-        .iter()
-        .filter_map(|format| format.parse::<u8>().ok())
-    {
+    for payload_type in formats.iter().filter_map(|format| format.parse::<u8>().ok()) {
         match encoding(media, payload_type) {
             Encoding::Audio(codec) => codecs.push((payload_type, codec)),
             Encoding::TelephoneEvent => dtmf = dtmf.or(Some(payload_type)),
@@ -100,14 +86,10 @@ enum Encoding {
 }
 
 fn encoding(media: &Media, payload_type: u8) -> Encoding {
-    let mapped = media
-        .get_attribute_values("rtpmap")
-        .flatten()
-        .take(MAX_FORMATS)
-        .find_map(|value| {
-            let (number, encoding) = value.trim().split_once(' ')?;
-            (number.parse() == Ok(payload_type)).then_some(encoding.trim())
-        });
+    let mapped = media.get_attribute_values("rtpmap").flatten().take(MAX_FORMATS).find_map(|value| {
+        let (number, encoding) = value.trim().split_once(' ')?;
+        (number.parse() == Ok(payload_type)).then_some(encoding.trim())
+    });
     let Some(mapped) = mapped else {
         // Static payload types need no rtpmap (RFC 3551 §6).
         return match payload_type {
@@ -128,11 +110,7 @@ fn encoding(media: &Media, payload_type: u8) -> Encoding {
             return Encoding::Audio(codec);
         }
     }
-    if name.eq_ignore_ascii_case("telephone-event") {
-        Encoding::TelephoneEvent
-    } else {
-        Encoding::Unknown
-    }
+    if name.eq_ignore_ascii_case("telephone-event") { Encoding::TelephoneEvent } else { Encoding::Unknown }
 }
 
 fn address(connection: &Connection) -> Option<IpAddr> {
@@ -141,24 +119,16 @@ fn address(connection: &Connection) -> Option<IpAddr> {
     let refused = match address {
         IpAddr::V4(v4) => v4.is_broadcast() || v4.is_multicast(),
         IpAddr::V6(v6) => {
-            v6.is_multicast()
-                || v6
-                    .to_ipv4_mapped()
-                    .is_some_and(|v4| v4.is_broadcast() || v4.is_multicast())
+            v6.is_multicast() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_broadcast() || v4.is_multicast())
         }
     };
     (!refused).then_some(address)
 }
 
 fn direction(has: impl Fn(&str) -> bool) -> Option<Direction> {
-    [
-        Direction::Inactive,
-        Direction::SendOnly,
-        Direction::RecvOnly,
-        Direction::SendRecv,
-    ]
-    .into_iter()
-    .find(|direction| has(direction.name()))
+    [Direction::Inactive, Direction::SendOnly, Direction::RecvOnly, Direction::SendRecv]
+        .into_iter()
+        .find(|direction| has(direction.name()))
 }
 
 fn ptime(session: &Session, media: &Media) -> u32 {

@@ -84,10 +84,7 @@ fn our_preference_decides_and_the_peers_numbers_are_kept() {
 
 #[test]
 fn static_numbers_can_be_mapped_away() {
-    refused(
-        &basic("m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 G723/8000\r\n"),
-        SdpError::NoCommonCodec,
-    );
+    refused(&basic("m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 G723/8000\r\n"), SdpError::NoCommonCodec);
 }
 
 #[test]
@@ -114,32 +111,13 @@ fn other_streams_are_refused_in_place() {
 #[test]
 fn hold_in_all_its_forms() {
     let audio = "m=audio 4000 RTP/AVP 8\r\n";
-    held(
-        &basic(&format!("{audio}a=sendonly\r\n")),
-        Direction::RecvOnly,
-        "a=recvonly",
-    );
-    held(
-        &basic(&format!("{audio}a=inactive\r\n")),
-        Direction::Inactive,
-        "a=inactive",
-    );
-    held(
-        &basic(&format!("{audio}a=recvonly\r\n")),
-        Direction::SendOnly,
-        "a=sendonly",
-    );
+    held(&basic(&format!("{audio}a=sendonly\r\n")), Direction::RecvOnly, "a=recvonly");
+    held(&basic(&format!("{audio}a=inactive\r\n")), Direction::Inactive, "a=inactive");
+    held(&basic(&format!("{audio}a=recvonly\r\n")), Direction::SendOnly, "a=sendonly");
     held(&basic(audio), Direction::SendRecv, "a=sendrecv");
+    held(&body("c=IN IP4 0.0.0.0\r\n", audio), Direction::RecvOnly, "a=recvonly");
     held(
-        &body("c=IN IP4 0.0.0.0\r\n", audio),
-        Direction::RecvOnly,
-        "a=recvonly",
-    );
-    held(
-        &body(
-            "c=IN IP4 198.51.100.7\r\n",
-            &format!("{audio}c=IN IP4 0.0.0.0\r\na=recvonly\r\n"),
-        ),
+        &body("c=IN IP4 198.51.100.7\r\n", &format!("{audio}c=IN IP4 0.0.0.0\r\na=recvonly\r\n")),
         Direction::Inactive,
         "a=inactive",
     );
@@ -155,10 +133,7 @@ fn hold_in_all_its_forms() {
 fn addresses() {
     let audio = "m=audio 4000 RTP/AVP 8\r\n";
     for bad in ["255.255.255.255", "224.2.1.1/127", "example.com"] {
-        refused(
-            &body(&format!("c=IN IP4 {bad}\r\n"), audio),
-            SdpError::BadAddress,
-        );
+        refused(&body(&format!("c=IN IP4 {bad}\r\n"), audio), SdpError::BadAddress);
     }
     refused(&body("", audio), SdpError::BadAddress);
     let (_, params) = answered(&body("c=IN IP6 2001:db8::5\r\n", audio)).unwrap();
@@ -168,25 +143,13 @@ fn addresses() {
 #[test]
 fn what_is_refused_and_how() {
     refused("", SdpError::Malformed);
-    refused(
-        &basic("m=audio 4000 RTP/AVP 8\r\n").replace("\r\n", "\r"),
-        SdpError::Malformed,
-    );
+    refused(&basic("m=audio 4000 RTP/AVP 8\r\n").replace("\r\n", "\r"), SdpError::Malformed);
     refused(&basic("m=audio -1 RTP/AVP 8\r\n"), SdpError::Malformed);
-    refused(
-        &basic("m=audio 99999999999 RTP/AVP 8\r\n"),
-        SdpError::Malformed,
-    );
+    refused(&basic("m=audio 99999999999 RTP/AVP 8\r\n"), SdpError::Malformed);
     refused(&basic(""), SdpError::NoAudio);
     refused(&basic("m=audio 0 RTP/AVP 8\r\n"), SdpError::NoAudio);
-    refused(
-        &basic("m=audio 4000 RTP/AVP 18\r\n"),
-        SdpError::NoCommonCodec,
-    );
-    refused(
-        &basic(&"m=audio 4000 RTP/AVP 8\r\n".repeat(9)),
-        SdpError::TooManyStreams,
-    );
+    refused(&basic("m=audio 4000 RTP/AVP 18\r\n"), SdpError::NoCommonCodec);
+    refused(&basic(&"m=audio 4000 RTP/AVP 8\r\n".repeat(9)), SdpError::TooManyStreams);
     refused(&" ".repeat(MAX_LEN + 1), SdpError::TooLong);
     assert_eq!(SdpError::Malformed.status(), 400);
     assert_eq!(SdpError::NoCommonCodec.status(), 488);
@@ -204,19 +167,10 @@ fn odd_attributes_are_ignored() {
 #[test]
 fn an_answer_must_take_what_was_offered() {
     let only_pcma = basic("m=audio 4000 RTP/AVP 8\r\n");
-    assert_eq!(
-        parse_answer(&[Codec::Pcmu], only_pcma.as_bytes()),
-        Err(SdpError::NoCommonCodec)
-    );
+    assert_eq!(parse_answer(&[Codec::Pcmu], only_pcma.as_bytes()), Err(SdpError::NoCommonCodec));
     let refused = basic("m=audio 0 RTP/AVP 8\r\n");
-    assert_eq!(
-        parse_answer(&BOTH, refused.as_bytes()),
-        Err(SdpError::NoAudio)
-    );
+    assert_eq!(parse_answer(&BOTH, refused.as_bytes()), Err(SdpError::NoAudio));
     // Several codecs in the answer: the peer's first is the one to send.
     let two = basic("m=audio 4000 RTP/AVP 0 8\r\n");
-    assert_eq!(
-        parse_answer(&BOTH, two.as_bytes()).unwrap().codec,
-        Codec::Pcmu
-    );
+    assert_eq!(parse_answer(&BOTH, two.as_bytes()).unwrap().codec, Codec::Pcmu);
 }

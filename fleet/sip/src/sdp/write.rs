@@ -12,9 +12,7 @@ pub(super) fn session(local: SocketAddr, session_id: u64, version: u64) -> Strin
         IpAddr::V4(_) => "IP4",
         IpAddr::V6(_) => "IP6",
     };
-    format!(
-        "v=0\r\no=- {session_id} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n"
-    )
+    format!("v=0\r\no=- {session_id} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n")
 }
 
 pub(super) fn audio(
@@ -34,19 +32,12 @@ pub(super) fn audio(
         let _ = write!(out, "a=rtpmap:{payload_type} {}/8000\r\n", codec.name());
     }
     if let Some(payload_type) = dtmf {
-        let _ = write!(
-            out,
-            "a=rtpmap:{payload_type} telephone-event/8000\r\na=fmtp:{payload_type} 0-15\r\n"
-        );
+        let _ = write!(out, "a=rtpmap:{payload_type} telephone-event/8000\r\na=fmtp:{payload_type} 0-15\r\n");
     }
     let _ = write!(out, "a=ptime:{ptime_ms}\r\na={}\r\n", direction.name());
 }
 
 /// A stream answered with port 0 (RFC 3264 §6).
 pub(super) fn refused(out: &mut String, stream: &Stream) {
-    let _ = write!(
-        out,
-        "m={} 0 {} {}\r\n",
-        stream.media, stream.proto, stream.first_format
-    );
+    let _ = write!(out, "m={} 0 {} {}\r\n", stream.media, stream.proto, stream.first_format);
 }

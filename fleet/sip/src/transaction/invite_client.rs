@@ -29,10 +29,7 @@ pub(crate) struct InviteClient {
 
 impl InviteClient {
     pub(crate) fn start(reliable: bool) -> (Self, Outputs) {
-        let machine = InviteClient {
-            state: State::Calling { a: T1 },
-            reliable,
-        };
+        let machine = InviteClient { state: State::Calling { a: T1 }, reliable };
         let mut outputs = vec![Output::Send, Output::Arm(Timer::B, T1_TIMES_64)];
         if !reliable {
             outputs.push(Output::Arm(Timer::A, T1));
@@ -44,11 +41,7 @@ impl InviteClient {
         match (self.state, class) {
             (State::Calling { .. }, Class::Provisional) => {
                 self.state = State::Proceeding;
-                vec![
-                    Output::Disarm(Timer::A),
-                    Output::Disarm(Timer::B),
-                    Output::Pass,
-                ]
+                vec![Output::Disarm(Timer::A), Output::Disarm(Timer::B), Output::Pass]
             }
             (State::Proceeding, Class::Provisional) => vec![Output::Pass],
             (State::Calling { .. } | State::Proceeding, Class::Success) => {
@@ -61,12 +54,7 @@ impl InviteClient {
                 ]
             }
             (State::Calling { .. } | State::Proceeding, Class::Failure) => {
-                let mut outputs = vec![
-                    Output::Disarm(Timer::A),
-                    Output::Disarm(Timer::B),
-                    Output::Ack,
-                    Output::Pass,
-                ];
+                let mut outputs = vec![Output::Disarm(Timer::A), Output::Disarm(Timer::B), Output::Ack, Output::Pass];
                 if self.reliable {
                     self.state = State::Terminated;
                     outputs.push(Output::Terminate);

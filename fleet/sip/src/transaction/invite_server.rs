@@ -28,10 +28,7 @@ pub(crate) struct InviteServer {
 impl InviteServer {
     /// The user sends the 100 at once, so that no timer for it is needed.
     pub(crate) fn start(reliable: bool) -> Self {
-        InviteServer {
-            state: State::Proceeding,
-            reliable,
-        }
+        InviteServer { state: State::Proceeding, reliable }
     }
 
     /// The INVITE came again.

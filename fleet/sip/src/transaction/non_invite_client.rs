@@ -24,10 +24,7 @@ pub(crate) struct NonInviteClient {
 
 impl NonInviteClient {
     pub(crate) fn start(reliable: bool) -> (Self, Outputs) {
-        let machine = NonInviteClient {
-            state: State::Trying { e: T1 },
-            reliable,
-        };
+        let machine = NonInviteClient { state: State::Trying { e: T1 }, reliable };
         let mut outputs = vec![Output::Send, Output::Arm(Timer::F, T1_TIMES_64)];
         if !reliable {
             outputs.push(Output::Arm(Timer::E, T1));
@@ -43,11 +40,7 @@ impl NonInviteClient {
             }
             (State::Proceeding, Class::Provisional) => vec![Output::Pass],
             (State::Trying { .. } | State::Proceeding, Class::Success | Class::Failure) => {
-                let mut outputs = vec![
-                    Output::Disarm(Timer::E),
-                    Output::Disarm(Timer::F),
-                    Output::Pass,
-                ];
+                let mut outputs = vec![Output::Disarm(Timer::E), Output::Disarm(Timer::F), Output::Pass];
                 if self.reliable {
                     self.state = State::Terminated;
                     outputs.push(Output::Terminate);

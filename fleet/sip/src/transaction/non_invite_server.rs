@@ -20,10 +20,7 @@ pub(crate) struct NonInviteServer {
 
 impl NonInviteServer {
     pub(crate) fn start(reliable: bool) -> Self {
-        NonInviteServer {
-            state: State::Trying,
-            reliable,
-        }
+        NonInviteServer { state: State::Trying, reliable }
     }
 
     /// The request came again.

@@ -13,9 +13,7 @@ const fn ms(ms: u64) -> Duration {
 }
 
 mod invite_client_machine {
-    use super::super::invite_client::State::{
-        self, Accepted, Calling, Completed, Proceeding, Terminated,
-    };
+    use super::super::invite_client::State::{self, Accepted, Calling, Completed, Proceeding, Terminated};
     use super::*;
 
     enum Input {
@@ -48,13 +46,7 @@ mod invite_client_machine {
     fn rows() {
         let stop = [Disarm(Timer::A), Disarm(Timer::B)];
         let stop_and = |more: &[Output]| [&stop[..], more].concat();
-        row(
-            CALLING,
-            false,
-            Fires(Timer::A),
-            Calling { a: ms(1000) },
-            &[Resend, Arm(Timer::A, ms(1000))],
-        );
+        row(CALLING, false, Fires(Timer::A), Calling { a: ms(1000) }, &[Resend, Arm(Timer::A, ms(1000))]);
         // Timer A doubles without a bound.
         row(
             Calling { a: ms(8000) },
@@ -63,62 +55,14 @@ mod invite_client_machine {
             Calling { a: ms(16000) },
             &[Resend, Arm(Timer::A, ms(16000))],
         );
-        row(
-            CALLING,
-            false,
-            Fires(Timer::B),
-            Terminated,
-            &[TimedOut, Terminate],
-        );
-        row(
-            CALLING,
-            false,
-            Response(Provisional),
-            Proceeding,
-            &stop_and(&[Pass]),
-        );
-        row(
-            CALLING,
-            false,
-            Response(Success),
-            Accepted,
-            &stop_and(&[Arm(Timer::M, LONG), Pass]),
-        );
-        row(
-            CALLING,
-            false,
-            Response(Failure),
-            Completed,
-            &stop_and(&[Ack, Pass, Arm(Timer::D, LONG)]),
-        );
-        row(
-            CALLING,
-            true,
-            Response(Failure),
-            Terminated,
-            &stop_and(&[Ack, Pass, Terminate]),
-        );
-        row(
-            Proceeding,
-            false,
-            Response(Provisional),
-            Proceeding,
-            &[Pass],
-        );
-        row(
-            Proceeding,
-            false,
-            Response(Success),
-            Accepted,
-            &stop_and(&[Arm(Timer::M, LONG), Pass]),
-        );
-        row(
-            Proceeding,
-            false,
-            Response(Failure),
-            Completed,
-            &stop_and(&[Ack, Pass, Arm(Timer::D, LONG)]),
-        );
+        row(CALLING, false, Fires(Timer::B), Terminated, &[TimedOut, Terminate]);
+        row(CALLING, false, Response(Provisional), Proceeding, &stop_and(&[Pass]));
+        row(CALLING, false, Response(Success), Accepted, &stop_and(&[Arm(Timer::M, LONG), Pass]));
+        row(CALLING, false, Response(Failure), Completed, &stop_and(&[Ack, Pass, Arm(Timer::D, LONG)]));
+        row(CALLING, true, Response(Failure), Terminated, &stop_and(&[Ack, Pass, Terminate]));
+        row(Proceeding, false, Response(Provisional), Proceeding, &[Pass]);
+        row(Proceeding, false, Response(Success), Accepted, &stop_and(&[Arm(Timer::M, LONG), Pass]));
+        row(Proceeding, false, Response(Failure), Completed, &stop_and(&[Ack, Pass, Arm(Timer::D, LONG)]));
         // Once something came, the ring timeout is the caller's business.
         row(Proceeding, false, Fires(Timer::B), Proceeding, &[]);
         row(Proceeding, false, Fires(Timer::A), Proceeding, &[]);
@@ -160,58 +104,16 @@ mod non_invite_client_machine {
         assert_eq!(outputs, [Send, Arm(Timer::F, LONG), Arm(Timer::E, T1)]);
         let trying = Trying { e: T1 };
         let done = [Disarm(Timer::E), Disarm(Timer::F), Pass, Arm(Timer::K, T4)];
-        row(
-            trying,
-            false,
-            Fires(Timer::E),
-            Trying { e: ms(1000) },
-            &[Resend, Arm(Timer::E, ms(1000))],
-        );
-        row(
-            Trying { e: ms(2000) },
-            false,
-            Fires(Timer::E),
-            Trying { e: T2 },
-            &[Resend, Arm(Timer::E, T2)],
-        );
-        row(
-            Trying { e: T2 },
-            false,
-            Fires(Timer::E),
-            Trying { e: T2 },
-            &[Resend, Arm(Timer::E, T2)],
-        );
-        row(
-            trying,
-            false,
-            Fires(Timer::F),
-            Terminated,
-            &[TimedOut, Terminate],
-        );
+        row(trying, false, Fires(Timer::E), Trying { e: ms(1000) }, &[Resend, Arm(Timer::E, ms(1000))]);
+        row(Trying { e: ms(2000) }, false, Fires(Timer::E), Trying { e: T2 }, &[Resend, Arm(Timer::E, T2)]);
+        row(Trying { e: T2 }, false, Fires(Timer::E), Trying { e: T2 }, &[Resend, Arm(Timer::E, T2)]);
+        row(trying, false, Fires(Timer::F), Terminated, &[TimedOut, Terminate]);
         row(trying, false, Response(Provisional), Proceeding, &[Pass]);
         row(trying, false, Response(Success), Completed, &done);
         row(trying, false, Response(Failure), Completed, &done);
-        row(
-            trying,
-            true,
-            Response(Success),
-            Terminated,
-            &[Disarm(Timer::E), Disarm(Timer::F), Pass, Terminate],
-        );
-        row(
-            Proceeding,
-            false,
-            Fires(Timer::E),
-            Proceeding,
-            &[Resend, Arm(Timer::E, T2)],
-        );
-        row(
-            Proceeding,
-            false,
-            Fires(Timer::F),
-            Terminated,
-            &[TimedOut, Terminate],
-        );
+        row(trying, true, Response(Success), Terminated, &[Disarm(Timer::E), Disarm(Timer::F), Pass, Terminate]);
+        row(Proceeding, false, Fires(Timer::E), Proceeding, &[Resend, Arm(Timer::E, T2)]);
+        row(Proceeding, false, Fires(Timer::F), Terminated, &[TimedOut, Terminate]);
         row(Proceeding, false, Response(Failure), Completed, &done);
         row(Completed, false, Response(Success), Completed, &[]);
         row(Completed, false, Fires(Timer::K), Terminated, &[Terminate]);
@@ -220,9 +122,7 @@ mod non_invite_client_machine {
 }
 
 mod invite_server_machine {
-    use super::super::invite_server::State::{
-        self, Accepted, Completed, Confirmed, Proceeding, Terminated,
-    };
+    use super::super::invite_server::State::{self, Accepted, Completed, Confirmed, Proceeding, Terminated};
     use super::*;
 
     enum Input {
@@ -250,64 +150,16 @@ mod invite_server_machine {
         let completed = Completed { g: T1 };
         row(Proceeding, false, Invite, Proceeding, &[Resend]);
         row(Proceeding, false, Respond(Provisional), Proceeding, &[Send]);
-        row(
-            Proceeding,
-            false,
-            Respond(Success),
-            Accepted,
-            &[Send, Arm(Timer::L, LONG)],
-        );
-        row(
-            Proceeding,
-            false,
-            Respond(Failure),
-            completed,
-            &[Send, Arm(Timer::H, LONG), Arm(Timer::G, T1)],
-        );
-        row(
-            Proceeding,
-            true,
-            Respond(Failure),
-            completed,
-            &[Send, Arm(Timer::H, LONG)],
-        );
+        row(Proceeding, false, Respond(Success), Accepted, &[Send, Arm(Timer::L, LONG)]);
+        row(Proceeding, false, Respond(Failure), completed, &[Send, Arm(Timer::H, LONG), Arm(Timer::G, T1)]);
+        row(Proceeding, true, Respond(Failure), completed, &[Send, Arm(Timer::H, LONG)]);
         row(Proceeding, false, AckIn, Proceeding, &[]);
         row(completed, false, Invite, completed, &[Resend]);
-        row(
-            completed,
-            false,
-            Fires(Timer::G),
-            Completed { g: ms(1000) },
-            &[Resend, Arm(Timer::G, ms(1000))],
-        );
-        row(
-            Completed { g: T2 },
-            false,
-            Fires(Timer::G),
-            Completed { g: T2 },
-            &[Resend, Arm(Timer::G, T2)],
-        );
-        row(
-            completed,
-            false,
-            Fires(Timer::H),
-            Terminated,
-            &[TimedOut, Terminate],
-        );
-        row(
-            completed,
-            false,
-            AckIn,
-            Confirmed,
-            &[Disarm(Timer::G), Disarm(Timer::H), Arm(Timer::I, T4)],
-        );
-        row(
-            completed,
-            true,
-            AckIn,
-            Terminated,
-            &[Disarm(Timer::G), Disarm(Timer::H), Terminate],
-        );
+        row(completed, false, Fires(Timer::G), Completed { g: ms(1000) }, &[Resend, Arm(Timer::G, ms(1000))]);
+        row(Completed { g: T2 }, false, Fires(Timer::G), Completed { g: T2 }, &[Resend, Arm(Timer::G, T2)]);
+        row(completed, false, Fires(Timer::H), Terminated, &[TimedOut, Terminate]);
+        row(completed, false, AckIn, Confirmed, &[Disarm(Timer::G), Disarm(Timer::H), Arm(Timer::I, T4)]);
+        row(completed, true, AckIn, Terminated, &[Disarm(Timer::G), Disarm(Timer::H), Terminate]);
         row(completed, false, Respond(Success), completed, &[]);
         row(Confirmed, false, AckIn, Confirmed, &[]);
         row(Confirmed, false, Invite, Confirmed, &[]);
@@ -345,28 +197,10 @@ mod non_invite_server_machine {
     fn rows() {
         row(Trying, false, Request, Trying, &[]);
         row(Trying, false, Respond(Provisional), Proceeding, &[Send]);
-        row(
-            Trying,
-            false,
-            Respond(Success),
-            Completed,
-            &[Send, Arm(Timer::J, LONG)],
-        );
-        row(
-            Trying,
-            true,
-            Respond(Failure),
-            Terminated,
-            &[Send, Terminate],
-        );
+        row(Trying, false, Respond(Success), Completed, &[Send, Arm(Timer::J, LONG)]);
+        row(Trying, true, Respond(Failure), Terminated, &[Send, Terminate]);
         row(Proceeding, false, Request, Proceeding, &[Resend]);
-        row(
-            Proceeding,
-            false,
-            Respond(Failure),
-            Completed,
-            &[Send, Arm(Timer::J, LONG)],
-        );
+        row(Proceeding, false, Respond(Failure), Completed, &[Send, Arm(Timer::J, LONG)]);
         row(Completed, false, Request, Completed, &[Resend]);
         row(Completed, false, Respond(Success), Completed, &[]);
         row(Completed, false, Fires(Timer::J), Terminated, &[Terminate]);
