@@ -66,19 +66,22 @@ fn run(lose_every: usize, encoded: bool) -> (f64, f64) {
         let header =
             Header { marker: false, payload_type: 0, sequence: frame as u16, timestamp: frame as u32 * 160, ssrc: 9 };
         header.write(&mut incoming);
+        // As a media thread does it: first all that has come, then all that is due.
+        let began = clock();
         for (n, stream) in streams.iter_mut().enumerate() {
-            let began = clock();
             if lose_every == 0 || (frame + n) % lose_every != 0 {
                 stream.handle_rtp(now, address, &incoming[..HEADER + FRAME_SAMPLES]);
             }
-            let received = clock();
+        }
+        let received = clock();
+        for stream in &mut streams {
             stream.tick(now, &mut far, &mut packet);
             while let Some(block) = stream.poll_recording() {
                 stream.recycle_recording(block);
             }
-            ticking += clock() - received;
-            receiving += received - began;
         }
+        ticking += clock() - received;
+        receiving += received - began;
     }
     let each = |time: Duration| time.as_secs_f64() * 1e6 / (CALLS * frames) as f64;
     (each(receiving), each(ticking))

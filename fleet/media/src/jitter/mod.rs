@@ -41,7 +41,7 @@ pub enum FarFrame {
     /// Silence that is meant (comfort noise, a telephone event, the initial delay) or that follows
     /// a loss too long to conceal.
     Silence,
-    /// Nothing was ever received.
+    /// Nothing was received yet, or nothing since the stream began anew.
     Nothing,
 }
 

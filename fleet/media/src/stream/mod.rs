@@ -130,6 +130,11 @@ impl Stream {
         self.inbound.update(now, remote);
     }
 
+    /// Where media is sent to now.
+    pub fn destination(&self) -> SocketAddr {
+        self.inbound.destination()
+    }
+
     /// Starts the recording now, if it isn't running.
     pub fn start_recording(&mut self) {
         let origin = self.clock.position();
