@@ -26,7 +26,7 @@ const DEADLINE_MARGIN_SECONDS: i64 = 120;
 
 /// A call that is ours: everything its task needs, and the permit that it holds.
 #[derive(Debug)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     pub row: CallRow,
     pub bot: Arc<Bot>,
     pub trunk: Arc<Trunk>,
@@ -37,7 +37,7 @@ pub struct Accepted {
 }
 
 /// Answers an offer; the same offer again waits for and gets the same answer. An accepted call starts at once.
-pub async fn offer(node: &Arc<Node>, command: DialCommand) -> DialAnswer {
+pub(crate) async fn offer(node: &Arc<Node>, command: DialCommand) -> DialAnswer {
     if command.server_id != node.identity.server_id || command.epoch != node.identity.epoch {
         return DialAnswer::Refused(Refusal::WrongServer);
     }
@@ -148,13 +148,13 @@ fn token(node: &Node) -> String {
 }
 
 /// Ends a call by its id; false when it does not live here.
-pub fn hang_up(node: &Node, call: CallId) -> bool {
+pub(crate) fn hang_up(node: &Node, call: CallId) -> bool {
     node.live.control(call, Control::HangUp)
 }
 
 /// Ends rows that name this incarnation as their owner though no call of that id lives here: a write whose answer was
 /// lost after the offer was refused. `younger_than` protects calls that are just being accepted.
-pub async fn end_orphans(node: &Arc<Node>, younger_than: Duration) {
+pub(crate) async fn end_orphans(node: &Arc<Node>, younger_than: Duration) {
     let Ok(rows) = node.ports.calls.open_on(&node.identity.server_id).await else { return };
     let now = node.ports.clock.now();
     for row in rows {

@@ -31,7 +31,7 @@ pub enum HeartbeatError {
 
 /// What stays the same in every heartbeat.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub server_id: ServerId,
     pub epoch: Epoch,
     /// `host:port` of the private port.
@@ -40,14 +40,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         Owner { server_id: self.server_id.clone(), epoch: self.epoch }
     }
 }
 
 /// How the heart is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pulse {
+pub(crate) enum Pulse {
     Starting,
     Beating,
     /// A newer incarnation of this server writes heartbeats: this one must go.
@@ -55,7 +55,7 @@ pub enum Pulse {
 }
 
 #[derive(Debug)]
-pub struct Heart {
+pub(crate) struct Heart {
     pulse: watch::Receiver<Pulse>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -65,7 +65,7 @@ pub struct Heart {
 ///
 /// # Errors
 /// When no thread or runtime can be had.
-pub fn start(
+pub(crate) fn start(
     identity: Identity,
     period: Duration,
     admission: Admission,
@@ -86,17 +86,17 @@ pub fn start(
 
 impl Heart {
     /// Waits for the first heartbeat that got through; false when another incarnation has taken over.
-    pub async fn started(&mut self) -> bool {
+    pub(crate) async fn started(&mut self) -> bool {
         let seen = self.pulse.wait_for(|pulse| *pulse != Pulse::Starting).await.map(|pulse| *pulse);
         seen.is_ok_and(|pulse| pulse == Pulse::Beating)
     }
 
-    pub fn watch(&self) -> watch::Receiver<Pulse> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Pulse> {
         self.pulse.clone()
     }
 
     /// Stops beating and takes the server off the list.
-    pub async fn retire(mut self) {
+    pub(crate) async fn retire(mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;

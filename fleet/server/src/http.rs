@@ -28,7 +28,7 @@ struct Private {
 }
 
 /// The routes of the private port.
-pub fn router(node: Arc<Node>, metrics: Option<PrometheusHandle>) -> Router {
+pub(crate) fn router(node: Arc<Node>, metrics: Option<PrometheusHandle>) -> Router {
     Router::new()
         .route("/calls", post(offer))
         .route("/calls/{call_id}/hangup", post(hang_up))

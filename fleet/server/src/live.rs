@@ -23,13 +23,13 @@ struct State {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Live {
+pub(crate) struct Live {
     state: Arc<Mutex<State>>,
 }
 
 impl Live {
     /// The one cell in which an offer of this call is decided: whoever comes second waits for the first one's answer.
-    pub fn offer(&self, call: CallId) -> Offer {
+    pub(crate) fn offer(&self, call: CallId) -> Offer {
         let mut state = self.lock();
         if let Some(known) = state.offers.get(&call) {
             return known.clone();
@@ -46,14 +46,14 @@ impl Live {
     }
 
     /// Lists a call as living here; it leaves the list when the guard is dropped.
-    pub fn enter(&self, call: CallId) -> (LiveGuard, mpsc::Receiver<Control>) {
+    pub(crate) fn enter(&self, call: CallId) -> (LiveGuard, mpsc::Receiver<Control>) {
         let (control, inbox) = mpsc::channel(CONTROL_QUEUE);
         self.lock().controls.insert(call, control);
         (LiveGuard { live: self.clone(), call }, inbox)
     }
 
     /// Passes a control on; false when the call does not live here. A full queue already ends the call.
-    pub fn control(&self, call: CallId, control: Control) -> bool {
+    pub(crate) fn control(&self, call: CallId, control: Control) -> bool {
         match self.lock().controls.get(&call) {
             Some(sender) => {
                 let _ = sender.try_send(control);
@@ -63,13 +63,13 @@ impl Live {
         }
     }
 
-    pub fn control_all(&self, control: Control) {
+    pub(crate) fn control_all(&self, control: Control) {
         for sender in self.lock().controls.values() {
             let _ = sender.try_send(control);
         }
     }
 
-    pub fn contains(&self, call: CallId) -> bool {
+    pub(crate) fn contains(&self, call: CallId) -> bool {
         self.lock().controls.contains_key(&call)
     }
 
@@ -80,7 +80,7 @@ impl Live {
 
 /// Takes its call off the list when dropped.
 #[derive(Debug)]
-pub struct LiveGuard {
+pub(crate) struct LiveGuard {
     live: Live,
     call: CallId,
 }

@@ -41,7 +41,7 @@ impl std::fmt::Debug for Ports {
 
 /// One running fleet server.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub identity: Identity,
     pub ports: Ports,
     pub admission: Admission,

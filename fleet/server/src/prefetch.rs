@@ -22,7 +22,7 @@ const ANSWER_LIMIT: usize = 256 * 1024;
 
 /// Why there is no pre-fetched data; the words are fit for a call's warnings.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum PrefetchError {
+pub(crate) enum PrefetchError {
     #[error("prefetch: {0}")]
     Outbound(#[from] OutboundError),
     #[error("prefetch: the CRM answered {0}")]
@@ -41,7 +41,7 @@ pub enum PrefetchError {
 ///
 /// # Errors
 /// Why there are none; the bot's `on_failure` says what follows.
-pub async fn fetch(
+pub(crate) async fn fetch(
     outbound: &Arc<dyn Outbound>,
     seal: &Arc<dyn Seal>,
     bot: &BotId,
@@ -98,7 +98,7 @@ fn request(seal: &Arc<dyn Seal>, bot: &BotId, prefetch: &Prefetch, context: &Con
         PrefetchMethod::Post => {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
             let body = match &prefetch.body {
-                Some(template) => domain::push::render(template, context).bytes,
+                Some(template) => domain::push::render(template, context).bytes.into(),
                 None => Value::Object(facts.map(|(name, field)| (name.to_owned(), Value::String(fact(field)))).into_iter().collect()).to_string().into(),
             };
             (Method::POST, body)

@@ -15,7 +15,7 @@ use crate::node::Node;
 ///
 /// # Errors
 /// When the spool can't be read.
-pub async fn spool(node: &Arc<Node>) -> Result<(), SpoolError> {
+pub(crate) async fn spool(node: &Arc<Node>) -> Result<(), SpoolError> {
     let found = node.finishing.spool().leftovers()?;
     for path in &found.unreadable {
         tracing::error!(path = %path.display(), "an unreadable file in the spool stays there; look at it by hand");
@@ -46,7 +46,7 @@ async fn cut_off(node: &Arc<Node>, begun: Begun) {
 }
 
 /// Ends a row of ours for which no call lives.
-pub fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReason) {
+pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReason) {
     let begun = Begun {
         call_id: row.call_id,
         bot_id: row.bot_id.clone(),

@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sip::{CallHandle, CommandError, Endpoint, Event, IncomingInvite, InviteError, InviteRequest, Reason, Source, Transport};
+use sip::digest::Algorithm;
+use sip::{
+    AuthOutcome, CallHandle, CommandError, Endpoint, Event, IncomingInvite, InviteError, InviteRequest, Reason, Source, Transport,
+};
 use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
@@ -40,21 +43,50 @@ pub struct Incoming {
 }
 
 enum Command {
-    Invite { request: Box<InviteRequest>, reply: oneshot::Sender<Result<(CallHandle, mpsc::Receiver<Event>), InviteError>> },
-    Act { call: CallHandle, act: Act, reply: oneshot::Sender<Result<(), CommandError>> },
+    Invite {
+        request: Box<InviteRequest>,
+        reply: oneshot::Sender<Result<(CallHandle, mpsc::Receiver<Event>), InviteError>>,
+    },
+    Act {
+        call: CallHandle,
+        act: Act,
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    Verify {
+        call: CallHandle,
+        username: String,
+        password: String,
+        reply: oneshot::Sender<Result<AuthOutcome, CommandError>>,
+    },
 }
 
 /// What a leg can have done to its call.
 #[derive(Debug)]
 pub enum Act {
-    Ring { code: u16, sdp: Option<Bytes> },
-    Accept { sdp: Bytes },
-    Reject { code: u16, headers: Vec<(String, String)> },
-    HangUp { reason: Option<Reason> },
-    AnswerReinvite { sdp: Bytes },
-    RejectReinvite { code: u16 },
+    Ring {
+        code: u16,
+        sdp: Option<Bytes>,
+    },
+    Accept {
+        sdp: Bytes,
+    },
+    Reject {
+        code: u16,
+        headers: Vec<(String, String)>,
+    },
+    HangUp {
+        reason: Option<Reason>,
+    },
+    AnswerReinvite {
+        sdp: Bytes,
+    },
+    RejectReinvite {
+        code: u16,
+    },
     /// Ask for digest credentials (UAS).
-    Challenge { realm: String },
+    Challenge {
+        realm: String,
+    },
 }
 
 /// A handle on the SIP task.
@@ -106,6 +138,14 @@ impl Signalling {
     pub async fn act(&self, call: CallHandle, act: Act) -> Result<(), SignallingError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Act { call, act, reply }).await.map_err(|_| SignallingError::Gone)?;
+        Ok(answer.await.map_err(|_| SignallingError::Gone)??)
+    }
+
+    /// Judges the credentials of a call that came in.
+    pub async fn verify(&self, call: CallHandle, username: &str, password: &str) -> Result<AuthOutcome, SignallingError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Verify { call, username: username.to_owned(), password: password.to_owned(), reply };
+        self.commands.send(command).await.map_err(|_| SignallingError::Gone)?;
         Ok(answer.await.map_err(|_| SignallingError::Gone)??)
     }
 }
@@ -175,17 +215,23 @@ impl Task {
                 let _ = reply.send(outcome);
             }
             Command::Act { call, act, reply } => {
-                let outcome = match act {
-                    Act::Ring { code, sdp } => self.endpoint.ring(now, call, code, sdp),
-                    Act::Accept { sdp } => self.endpoint.accept(now, call, sdp),
-                    Act::Reject { code, headers } => self.endpoint.reject(now, call, code, headers),
-                    Act::HangUp { reason } => self.endpoint.hang_up(now, call, reason),
-                    Act::AnswerReinvite { sdp } => self.endpoint.answer_reinvite(now, call, sdp),
-                    Act::RejectReinvite { code } => self.endpoint.reject_reinvite(now, call, code),
-                    Act::Challenge { realm } => self.endpoint.challenge(now, call, &realm, sip::digest::Algorithm::Sha256),
-                };
-                let _ = reply.send(outcome);
+                let _ = reply.send(self.act(now, call, act));
             }
+            Command::Verify { call, username, password, reply } => {
+                let _ = reply.send(self.endpoint.verify(now, call, &username, &password));
+            }
+        }
+    }
+
+    fn act(&mut self, now: Instant, call: CallHandle, act: Act) -> Result<(), CommandError> {
+        match act {
+            Act::Ring { code, sdp } => self.endpoint.ring(now, call, code, sdp),
+            Act::Accept { sdp } => self.endpoint.accept(now, call, sdp),
+            Act::Reject { code, headers } => self.endpoint.reject(now, call, code, headers),
+            Act::HangUp { reason } => self.endpoint.hang_up(now, call, reason),
+            Act::AnswerReinvite { sdp } => self.endpoint.answer_reinvite(now, call, sdp),
+            Act::RejectReinvite { code } => self.endpoint.reject_reinvite(now, call, code),
+            Act::Challenge { realm } => self.endpoint.challenge(now, call, &realm, Algorithm::Sha256),
         }
     }
 

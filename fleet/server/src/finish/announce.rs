@@ -25,14 +25,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const ANALYZE_DUE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone)]
-pub struct FinishingConfig {
+pub(crate) struct FinishingConfig {
     /// `call-ended` is sent this long after the end at the latest, whatever the upload does.
     pub announce_by: Duration,
 }
 
 /// Finishes ended calls in the background.
 #[derive(Clone)]
-pub struct Finishing {
+pub(crate) struct Finishing {
     spool: Spool,
     clock: Arc<dyn Clock>,
     calls: Arc<dyn Calls>,
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Finishing {
 }
 
 impl Finishing {
-    pub fn new(
+    pub(crate) fn new(
         spool: Spool,
         clock: Arc<dyn Clock>,
         calls: Arc<dyn Calls>,
@@ -62,13 +62,13 @@ impl Finishing {
         Self { spool, clock, calls, objects, queues, config, uploads: Arc::new(Semaphore::new(UPLOADS)), tasks: TaskTracker::new(), held: Arc::default() }
     }
 
-    pub fn spool(&self) -> &Spool {
+    pub(crate) fn spool(&self) -> &Spool {
         &self.spool
     }
 
     /// Keeps the ended call on disk, then tells the control plane in the background.
     /// With a disk that refuses, it goes on from memory: better a risk than a certain loss.
-    pub fn take(&self, ended: Ended, finisher: Finisher) {
+    pub(crate) fn take(&self, ended: Ended, finisher: Finisher) {
         if let Err(error) = self.spool.keep_ended(&ended) {
             tracing::error!(%error, call.id = %ended.begun.call_id, "an ended call is only in memory until it is told");
         }
@@ -76,7 +76,7 @@ impl Finishing {
     }
 
     /// As [`Finishing::take`], for a call that is on disk already.
-    pub fn resume(&self, ended: Ended, finisher: Finisher) {
+    pub(crate) fn resume(&self, ended: Ended, finisher: Finisher) {
         let this = self.clone();
         let call = ended.begun.call_id;
         this.lock().insert(call);
@@ -87,12 +87,12 @@ impl Finishing {
     }
 
     /// How many calls are not told of yet.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.tasks.len()
     }
 
     /// Whether this call has ended here and is still being told.
-    pub fn holds(&self, call: CallId) -> bool {
+    pub(crate) fn holds(&self, call: CallId) -> bool {
         self.lock().contains(&call)
     }
 
@@ -101,7 +101,7 @@ impl Finishing {
     }
 
     /// Waits until everything is told.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();

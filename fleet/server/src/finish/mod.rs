@@ -2,6 +2,6 @@
 //! It must never report a call twice as ended, and never forget one that the spool holds.
 
 mod announce;
-pub mod spool;
+pub(crate) mod spool;
 
-pub use announce::{Finishing, FinishingConfig};
+pub(crate) use announce::{Finishing, FinishingConfig};

@@ -23,7 +23,7 @@ pub enum SpoolError {
 
 /// What a live call's note says, so that a restart can end it properly.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Begun {
+pub(crate) struct Begun {
     pub call_id: CallId,
     pub bot_id: BotId,
     pub owner: Owner,
@@ -32,7 +32,7 @@ pub struct Begun {
 }
 
 impl Begun {
-    pub fn of(row: &CallRow, bot: &Bot) -> Self {
+    pub(crate) fn of(row: &CallRow, bot: &Bot) -> Self {
         Self {
             call_id: row.call_id,
             bot_id: row.bot_id.clone(),
@@ -42,7 +42,7 @@ impl Begun {
         }
     }
 
-    pub fn objects(&self) -> CallObjects {
+    pub(crate) fn objects(&self) -> CallObjects {
         let date = self.started_at.to_zoned(jiff::tz::TimeZone::UTC).date();
         CallObjects { date, call_id: self.call_id }
     }
@@ -50,7 +50,7 @@ impl Begun {
 
 /// An ended call, as the spool keeps it until the control plane has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub begun: Begun,
     pub terminal: Terminal,
     pub record: Record,
@@ -65,7 +65,7 @@ fn yes() -> bool {
 
 /// What a restart finds.
 #[derive(Debug, Default)]
-pub struct Leftovers {
+pub(crate) struct Leftovers {
     /// Ended, but not all told.
     pub ended: Vec<Ended>,
     /// Still talking when the process died.
@@ -76,7 +76,7 @@ pub struct Leftovers {
 
 /// A folder with up to three files a call: `ID.begun.json`, `ID.wav`, `ID.ended.json`.
 #[derive(Debug, Clone)]
-pub struct Spool {
+pub(crate) struct Spool {
     folder: PathBuf,
 }
 
@@ -85,7 +85,7 @@ impl Spool {
     ///
     /// # Errors
     /// When it can't.
-    pub fn open(folder: &Path) -> Result<Self, SpoolError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, SpoolError> {
         let failed = |cause| SpoolError::Write { path: folder.to_owned(), cause };
         fs::create_dir_all(folder).map_err(failed)?;
         let spool = Self { folder: folder.to_owned() };
@@ -94,13 +94,13 @@ impl Spool {
     }
 
     /// Whether a file can be written and synced right now: false when the disk is full or gone.
-    pub fn probe(&self) -> io::Result<()> {
+    pub(crate) fn probe(&self) -> io::Result<()> {
         let path = self.folder.join(".probe");
         write_synced(&path, b"ok")?;
         fs::remove_file(path)
     }
 
-    pub fn wav(&self, call: CallId) -> PathBuf {
+    pub(crate) fn wav(&self, call: CallId) -> PathBuf {
         self.folder.join(format!("{call}.wav"))
     }
 
@@ -116,7 +116,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn note_begun(&self, begun: &Begun) -> Result<(), SpoolError> {
+    pub(crate) fn note_begun(&self, begun: &Begun) -> Result<(), SpoolError> {
         let path = self.begun_path(begun.call_id);
         serde_json::to_vec(begun).map_err(io::Error::from).and_then(|bytes| fs::write(&path, bytes)).map_err(|cause| SpoolError::Write { path, cause })
     }
@@ -125,13 +125,13 @@ impl Spool {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn keep_ended(&self, ended: &Ended) -> Result<(), SpoolError> {
+    pub(crate) fn keep_ended(&self, ended: &Ended) -> Result<(), SpoolError> {
         let path = self.ended_path(ended.begun.call_id);
         serde_json::to_vec(ended).map_err(io::Error::from).and_then(|bytes| write_synced(&path, &bytes)).map_err(|cause| SpoolError::Write { path, cause })
     }
 
     /// Forgets a call of which everything is told.
-    pub fn forget(&self, call: CallId) {
+    pub(crate) fn forget(&self, call: CallId) {
         // The order matters: without its `ended` note a leftover WAV would look like a call that was cut off.
         for path in [self.begun_path(call), self.wav(call), self.ended_path(call)] {
             if let Err(error) = fs::remove_file(&path)
@@ -146,7 +146,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the folder can't be read.
-    pub fn leftovers(&self) -> Result<Leftovers, SpoolError> {
+    pub(crate) fn leftovers(&self) -> Result<Leftovers, SpoolError> {
         let failed = |cause| SpoolError::Read { path: self.folder.clone(), cause };
         let mut found = Leftovers::default();
         let mut names: Vec<String> = Vec::new();

@@ -1,14 +1,14 @@
 //! Legs: signalling plus an audio port, whatever the protocol. A call sees only their events and its commands.
 //! It must never decide when a call ends or what is said in it.
 
-pub mod sip;
+pub(crate) mod sip;
 
 use std::collections::VecDeque;
 
 use call::io::{LegCommand, LegEvent, LegFailure};
 use tokio::sync::mpsc;
 
-pub use sip::SipLegs;
+pub(crate) use sip::SipLegs;
 
 use crate::rtp::AudioPort;
 
@@ -18,7 +18,7 @@ const COMMAND_QUEUE: usize = 8;
 
 /// One side of a call.
 #[derive(Debug)]
-pub struct Leg {
+pub(crate) struct Leg {
     pub events: mpsc::Receiver<LegEvent>,
     pub commands: mpsc::Sender<LegCommand>,
     pub audio: AudioPort,
@@ -26,7 +26,7 @@ pub struct Leg {
 
 impl Leg {
     /// A leg that failed before it began: it has said so, and nothing else will come.
-    pub fn stillborn(failure: LegFailure) -> Self {
+    pub(crate) fn stillborn(failure: LegFailure) -> Self {
         let (leg, mut line) = line(AudioPort::closed());
         line.tell(LegEvent::Failed(failure));
         leg

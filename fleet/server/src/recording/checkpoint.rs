@@ -80,7 +80,8 @@ impl Source {
         let Some((id, path)) = &self.recording else { return Ok(None) };
         let Some(up_to) = self.recordings.length(*id).await.filter(|up_to| *up_to > from) else { return Ok(None) };
         let path = path.clone();
-        let piece = tokio::task::spawn_blocking(move || read(&path, from, up_to)).await.map_err(|error| error.to_string())?;
+        let piece =
+            tokio::task::spawn_blocking(move || read(&path, from, up_to)).await.map_err(|error| error.to_string())?;
         let piece = piece.map_err(|error| error.to_string())?;
         self.put(&self.keys.checkpoint(number), "application/octet-stream", piece.into()).await?;
         Ok(Some(up_to))

@@ -60,7 +60,10 @@ impl Recordings {
     /// When no thread can be had.
     pub fn start() -> Result<Self, WriterError> {
         let (commands, inbox) = mpsc::channel(QUEUE);
-        std::thread::Builder::new().name("recordings".to_owned()).spawn(move || write(inbox)).map_err(WriterError::Thread)?;
+        std::thread::Builder::new()
+            .name("recordings".to_owned())
+            .spawn(move || write(inbox))
+            .map_err(WriterError::Thread)?;
         Ok(Self { commands, next: Arc::new(AtomicU64::new(1)) })
     }
 
@@ -80,7 +83,9 @@ impl Recordings {
     pub(crate) fn write(&self, id: RecordingId, block: Block) -> Result<(), Block> {
         self.commands.try_send(Command::Block { id, block }).map_err(|error| match error.into_inner() {
             Command::Block { block, .. } => block,
-            Command::Open { .. } | Command::Length { .. } | Command::Close { .. } => unreachable!("try_send gives back what it was given"),
+            Command::Open { .. } | Command::Length { .. } | Command::Close { .. } => {
+                unreachable!("try_send gives back what it was given")
+            }
         })
     }
 

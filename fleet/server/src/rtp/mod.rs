@@ -108,7 +108,7 @@ impl MediaHandle {
         let s = self.seed;
         let opening = Opening {
             to,
-            media_cidrs: media_cidrs.iter().filter_map(|net| media::Cidr::new(net.addr(), net.prefix_len())).collect(),
+            media_cidrs: media_cidrs.iter().filter_map(|net| media::Cidr::new(net.addr(), net.prefix_len()).ok()).collect(),
             recording,
             ssrc: u32::from_le_bytes([s[0], s[1], s[2], s[3]]),
             first_sequence: u16::from_le_bytes([s[4], s[5]]),
@@ -174,7 +174,12 @@ impl RtpEngine {
     ///
     /// # Errors
     /// When the range is empty or a thread can't be had.
-    pub fn start(ip: IpAddr, range: &RangeInclusive<u16>, threads: usize, recordings: &Recordings) -> Result<Self, RtpError> {
+    pub fn start(
+        ip: IpAddr,
+        range: &RangeInclusive<u16>,
+        threads: usize,
+        recordings: &Recordings,
+    ) -> Result<Self, RtpError> {
         let ports = Arc::new(PortPool::new(ip, range)?);
         let mut senders = Vec::new();
         for n in 0..threads.max(1) {

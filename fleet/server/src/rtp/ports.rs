@@ -90,7 +90,11 @@ mod tests {
     #[test]
     fn ranges_are_read_as_pairs() {
         let check = |range, expect: Option<u16>| {
-            assert_eq!(PortPool::new("127.0.0.1".parse().unwrap(), &range).ok().map(|p| p.pairs()), expect, "{range:?}");
+            assert_eq!(
+                PortPool::new("127.0.0.1".parse().unwrap(), &range).ok().map(|p| p.pairs()),
+                expect,
+                "{range:?}"
+            );
         };
         check(20000..=20001, Some(1));
         check(20001..=20003, Some(1));

@@ -46,7 +46,13 @@ struct Thread {
 
 impl Thread {
     fn new(recordings: Recordings) -> Self {
-        Self { recordings, slots: Default::default(), places: HashMap::new(), batch: Batch::new(), packet: [0; MAX_PACKET] }
+        Self {
+            recordings,
+            slots: Default::default(),
+            places: HashMap::new(),
+            batch: Batch::new(),
+            packet: [0; MAX_PACKET],
+        }
     }
 
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
@@ -175,7 +181,8 @@ impl Call {
         if let Err(error) = batch.receive(&self.socket, |source, bytes| stream.handle_rtp(now, source, bytes)) {
             tracing::debug!(%error, "RTP socket");
         }
-        let mut far = Far { samples: [0; FRAME_SAMPLES], near: [0; FRAME_SAMPLES], kind: media::FarFrame::Nothing, position: 0 };
+        let mut far =
+            Far { samples: [0; FRAME_SAMPLES], near: [0; FRAME_SAMPLES], kind: media::FarFrame::Nothing, position: 0 };
         let tick = stream.tick(now, &mut far.samples, packet);
         if let Some((length, to)) = tick.send {
             // A packet that does not go out is a lost packet.

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use call::io::{BrainEvent, Message, Role};
-use serde_json::{Map, Value, json};
+use call::{END_CALL, end_call_parameters};
+use serde_json::{Map, Value};
 
 use crate::provider::{Llm, LlmEvent, LlmRequest, LlmStream, Message as Wire, Role as WireRole, ToolSpec};
 
 /// Longest answer in tokens: a spoken turn, not an essay.
 const MAX_TOKENS: u32 = 400;
 
-pub struct Brain {
+pub(super) struct Brain {
     llm: Option<Arc<dyn Llm>>,
     running: Option<(u32, LlmStream)>,
 }
@@ -23,7 +24,7 @@ impl std::fmt::Debug for Brain {
 }
 
 impl Brain {
-    pub fn new(llm: Option<Arc<dyn Llm>>) -> Self {
+    pub(super) fn new(llm: Option<Arc<dyn Llm>>) -> Self {
         if let Some(llm) = &llm {
             llm.warm();
         }
@@ -31,7 +32,7 @@ impl Brain {
     }
 
     /// Starts an answer; whatever ran before is dropped. Without a model the turn fails at once.
-    pub fn think(&mut self, turn: u32, messages: Vec<Message>) -> Option<BrainEvent> {
+    pub(super) fn think(&mut self, turn: u32, messages: Vec<Message>) -> Option<BrainEvent> {
         self.running = None;
         let Some(llm) = &self.llm else { return Some(BrainEvent::Failed { turn }) };
         let request = LlmRequest {
@@ -44,14 +45,14 @@ impl Brain {
         None
     }
 
-    pub fn cancel(&mut self, turn: u32) {
+    pub(super) fn cancel(&mut self, turn: u32) {
         if self.running.as_ref().is_some_and(|(running, _)| *running == turn) {
             self.running = None;
         }
     }
 
     /// The next event of the running answer; never, while none runs.
-    pub async fn next(&mut self) -> BrainEvent {
+    pub(super) async fn next(&mut self) -> BrainEvent {
         loop {
             let Some((turn, stream)) = &mut self.running else { return std::future::pending().await };
             let turn = *turn;
@@ -97,14 +98,8 @@ fn arguments(json: &str) -> Map<String, Value> {
 
 fn end_call() -> ToolSpec {
     ToolSpec {
-        name: "end_call".to_owned(),
+        name: END_CALL.to_owned(),
         description: "Ends the call after an optional last sentence. Use it when the conversation is over.".to_owned(),
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "message": {"type": "string", "description": "A last sentence to say before hanging up."},
-                "reason": {"type": "string", "description": "Why the call ends, in a few words."}
-            }
-        }),
+        parameters: end_call_parameters(),
     }
 }

@@ -18,7 +18,7 @@ const AUDIBLE: i32 = 100;
 const LONGEST_GAP: u64 = 5 * SAMPLE_RATE as u64;
 
 /// The hearing of one call.
-pub struct Ear {
+pub(super) struct Ear {
     session: Option<SttSession>,
     /// Set once the core listens: where in the far end's audio the recogniser's time began.
     listening_since: Option<u64>,
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Ear {
 }
 
 impl Ear {
-    pub fn new(session: Option<SttSession>) -> Self {
+    pub(super) fn new(session: Option<SttSession>) -> Self {
         Self {
             session,
             listening_since: None,
@@ -51,25 +51,25 @@ impl Ear {
     }
 
     /// The call was answered: positions count from here.
-    pub fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         self.next_position = 0;
         self.tones = ToneDetector::default();
         self.cadence = CadenceDetector::default();
     }
 
     /// From now on the recogniser hears the far end.
-    pub fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         self.listening_since.get_or_insert(self.next_position);
     }
 
     /// What was said so far counts as said whole.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if let Some(session) = &mut self.session {
             session.endpoint();
         }
     }
 
-    pub fn on_frame(&mut self, far: &Far, heard: &mut Vec<EarEvent>) {
+    pub(super) fn on_frame(&mut self, far: &Far, heard: &mut Vec<EarEvent>) {
         let at = position(far.position);
         if let Some(since) = self.listening_since {
             self.recognise(far, since, heard);
@@ -105,14 +105,14 @@ impl Ear {
     }
 
     /// The recogniser's next event; never, without one.
-    pub async fn next(&mut self) -> Option<SttEvent> {
+    pub(super) async fn next(&mut self) -> Option<SttEvent> {
         match &mut self.session {
             Some(session) => session.events.recv().await,
             None => std::future::pending().await,
         }
     }
 
-    pub fn on_recogniser(&mut self, event: Option<SttEvent>, heard: &mut Vec<EarEvent>) {
+    pub(super) fn on_recogniser(&mut self, event: Option<SttEvent>, heard: &mut Vec<EarEvent>) {
         let since = position(self.listening_since.unwrap_or(0));
         let at = |ms: u64| since + Duration::from_millis(ms);
         match event {

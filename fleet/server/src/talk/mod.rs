@@ -25,7 +25,7 @@ use crate::recording::Saved;
 const STAGES_LIMIT: Duration = Duration::from_secs(5);
 
 /// Holds an accepted call until its end is in the spool; a call whose task fails still gets an end.
-pub async fn run(node: Arc<Node>, accepted: Accepted) {
+pub(crate) async fn run(node: Arc<Node>, accepted: Accepted) {
     let row = accepted.row.clone();
     let call = tokio::spawn(hold(node.clone(), accepted));
     if let Err(error) = call.await {

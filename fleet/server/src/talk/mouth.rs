@@ -38,7 +38,7 @@ struct Waiting {
 
 /// The voice of one call.
 #[derive(Debug)]
-pub struct Mouth {
+pub(super) struct Mouth {
     voice: Option<TtsSession>,
     media: MediaHandle,
     /// Utterances told to the voice and not done, for cancelling.
@@ -56,7 +56,7 @@ pub struct Mouth {
 }
 
 impl Mouth {
-    pub fn new(voice: Option<TtsSession>, media: MediaHandle) -> Self {
+    pub(super) fn new(voice: Option<TtsSession>, media: MediaHandle) -> Self {
         Self {
             voice,
             media,
@@ -72,7 +72,7 @@ impl Mouth {
     }
 
     /// Obeys a command; what can't be said fails at once.
-    pub fn obey(&mut self, command: MouthCommand, events: &mut Vec<MouthEvent>) {
+    pub(super) fn obey(&mut self, command: MouthCommand, events: &mut Vec<MouthEvent>) {
         match command {
             MouthCommand::Say { utterance, text, last } => {
                 let said = self.voice.as_ref().map(|voice| voice.say(UtteranceId(u64::from(utterance)), &text, last));
@@ -103,7 +103,7 @@ impl Mouth {
     }
 
     /// The voice's next event; never, without a voice.
-    pub async fn next(&mut self) -> Option<TtsEvent> {
+    pub(super) async fn next(&mut self) -> Option<TtsEvent> {
         match &mut self.voice {
             Some(voice) => voice.events.recv().await,
             None => std::future::pending().await,
@@ -111,12 +111,12 @@ impl Mouth {
     }
 
     /// The voice is gone for good: what it still owed fails.
-    pub fn lost(&mut self, events: &mut Vec<MouthEvent>) {
+    pub(super) fn lost(&mut self, events: &mut Vec<MouthEvent>) {
         self.voice = None;
         events.extend(std::mem::take(&mut self.open).into_iter().map(|utterance| MouthEvent::Failed { utterance }));
     }
 
-    pub fn on_voice(&mut self, event: TtsEvent, events: &mut Vec<MouthEvent>) {
+    pub(super) fn on_voice(&mut self, event: TtsEvent, events: &mut Vec<MouthEvent>) {
         match event {
             TtsEvent::Audio { utterance, samples, text } => {
                 let utterance = short(utterance);
@@ -168,7 +168,7 @@ impl Mouth {
     }
 
     /// A mark came due at a playout position.
-    pub fn on_mark(&mut self, id: u64, at_sample: u64, events: &mut Vec<MouthEvent>) {
+    pub(super) fn on_mark(&mut self, id: u64, at_sample: u64, events: &mut Vec<MouthEvent>) {
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.id <= id) {
             match mark.what {
                 Marked::Start { utterance } => events.push(MouthEvent::Started { utterance }),
@@ -187,7 +187,7 @@ impl Mouth {
     }
 
     /// A mark was dropped by a stop, which cut the playout at `at_sample`.
-    pub fn on_cleared(&mut self, id: u64, at_sample: u64, events: &mut Vec<MouthEvent>) {
+    pub(super) fn on_cleared(&mut self, id: u64, at_sample: u64, events: &mut Vec<MouthEvent>) {
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.id <= id) {
             if let Marked::Piece { utterance, text, samples } = mark.what {
                 self.queued = self.queued.saturating_sub(samples);

@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 
 use crate::node::Node;
 use crate::provider::timing::Kind;
-use crate::provider::{FallbackLlm, Llm, LlmConfig, ProviderConfig, ProviderSettings, SttSession, TtsSession, VoiceSpec};
+use crate::provider::llm::FallbackLlm;
+use crate::provider::{Llm, LlmConfig, ProviderConfig, ProviderSettings, SttSession, TtsSession, VoiceSpec};
 
 /// The plan of an outbound call.
 pub(super) fn of(node: &Node, row: &CallRow, bot: &Bot, variables: Option<&RawValue>) -> Plan {

@@ -17,30 +17,30 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Takes stages; dropping it lets what is queued be written.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     steps: mpsc::Sender<Advance>,
     writer: JoinHandle<()>,
 }
 
 impl Progress {
-    pub fn start(calls: Arc<dyn Calls>, call: CallId, owner: Owner) -> Self {
+    pub(super) fn start(calls: Arc<dyn Calls>, call: CallId, owner: Owner) -> Self {
         let (steps, inbox) = mpsc::channel(QUEUE);
         Self { steps, writer: tokio::spawn(write(calls, call, owner, inbox)) }
     }
 
-    pub fn note(&self, step: Advance) {
+    pub(super) fn note(&self, step: Advance) {
         if self.steps.try_send(step).is_err() {
             metrics::counter!("ringfleet_progress_dropped_total").increment(1);
         }
     }
 
     /// For checkpoints, which are taken outside the call task.
-    pub fn sender(&self) -> mpsc::Sender<Advance> {
+    pub(super) fn sender(&self) -> mpsc::Sender<Advance> {
         self.steps.clone()
     }
 
     /// Waits, for at most `limit`, until everything noted is written: no stage may be written after the end.
-    pub async fn close(self, limit: Duration) {
+    pub(super) async fn close(self, limit: Duration) {
         let Self { steps, mut writer } = self;
         drop(steps);
         if tokio::time::timeout(limit, &mut writer).await.is_err() {

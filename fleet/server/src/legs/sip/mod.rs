@@ -9,14 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 use domain::trunk::{Trunk, TrunkCodec};
 use sip::sdp::{AudioParams, Codec, Direction};
 
-pub use outbound::Outbound;
+pub(crate) use outbound::Outbound;
 
 use crate::rtp::{MediaHandle, RtpEngine};
 use crate::signalling::Signalling;
 
 /// Makes SIP legs.
 #[derive(Debug, Clone)]
-pub struct SipLegs {
+pub(crate) struct SipLegs {
     signalling: Signalling,
     rtp: RtpEngine,
     /// The address written into SDP where it differs from the bound one (NAT, Elastic IP).
@@ -24,15 +24,15 @@ pub struct SipLegs {
 }
 
 impl SipLegs {
-    pub fn new(signalling: Signalling, rtp: RtpEngine, advertised: Option<IpAddr>) -> Self {
+    pub(crate) fn new(signalling: Signalling, rtp: RtpEngine, advertised: Option<IpAddr>) -> Self {
         Self { signalling, rtp, advertised }
     }
 
-    pub fn signalling(&self) -> &Signalling {
+    pub(crate) fn signalling(&self) -> &Signalling {
         &self.signalling
     }
 
-    pub fn rtp(&self) -> &RtpEngine {
+    pub(crate) fn rtp(&self) -> &RtpEngine {
         &self.rtp
     }
 

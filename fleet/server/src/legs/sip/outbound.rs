@@ -20,7 +20,7 @@ use crate::signalling::{Act, Signalling, SignallingError};
 
 /// What an outbound call needs.
 #[derive(Debug)]
-pub struct Outbound<'a> {
+pub(crate) struct Outbound<'a> {
     pub trunk: &'a Trunk,
     pub password: Option<SecretString>,
     /// The called number, E.164, or a plain SIP user.
@@ -37,7 +37,7 @@ impl SipLegs {
     ///
     /// # Errors
     /// When there is no RTP port left.
-    pub fn dial(&self, plan: Outbound<'_>) -> Result<Leg, PortError> {
+    pub(crate) fn dial(&self, plan: Outbound<'_>) -> Result<Leg, PortError> {
         let (media, audio, local) = self.rtp.reserve()?;
         let (leg, line) = line(audio);
         let trunk = plan.trunk;
