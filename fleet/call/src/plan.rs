@@ -1,0 +1,34 @@
+//! What a call is started with: the bot as it was at that moment and what is known of the customer.
+//! It must never change once the call runs; what the call learns is kept by the call.
+
+use domain::bot::{Bot, OnFailure};
+use domain::call::Direction;
+use domain::ids::CallId;
+use domain::template::Context;
+use domain::variables::Fields;
+
+/// Everything a call needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub call_id: CallId,
+    pub direction: Direction,
+    pub bot: Bot,
+    /// `call.*` so far and `system.*`; its `crm.*` is set by the call from the three layers below.
+    pub context: Context,
+    /// The dialout's variables: they win over everything in `crm.*`.
+    pub variables: Fields,
+    /// Custom `connected` fields: the weakest layer of `crm.*`.
+    pub custom: Fields,
+    pub brain: BrainChoice,
+    /// Set while a pre-fetch is under way: how its failure counts.
+    pub await_prefetch: Option<OnFailure>,
+}
+
+/// Who thinks of what the bot says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrainChoice {
+    /// The bot's own script; no model is asked.
+    Script,
+    /// A language model, through [`crate::io::BrainCommand`].
+    Model,
+}

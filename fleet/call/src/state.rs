@@ -1,0 +1,55 @@
+//! The stages of a call and every clock that can run in them.
+//! It must never hold behaviour: what a stage does with an input is said where that kind of input is handled.
+
+use std::time::Instant;
+
+use crate::outcome::Ending;
+
+/// Where a call is in its life; it only ever moves down this list, but for a goodbye that the customer talks into.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Stage {
+    /// Until the answer.
+    Dialing { give_up: Instant },
+    /// Answered; the bot waits for the customer's "hello?" to end, or for a short silence.
+    Greeting { since: Instant, ringback_until: Option<Instant> },
+    Talking,
+    /// An answering machine: waiting for its beep to leave the message.
+    Machine { speak_by: Instant },
+    /// The goodbye is being said; nothing interrupts it.
+    Closing { ending: Ending, until: Instant },
+    /// The leg was told to hang up, or has ended and the mouth still says how much was heard.
+    HangingUp { ending: Ending, until: Instant, leg_over: bool },
+    /// The outcome was given out.
+    Over,
+}
+
+/// Every clock of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    RingTimeout,
+    /// The bot may open.
+    Open,
+    MaxDuration,
+    /// No packet ever came, or none for too long.
+    NoMedia,
+    /// The customer's turn is over.
+    EndOfTurn,
+    /// A final is late.
+    FinalWait,
+    /// Speech has no end.
+    StuckSpeech,
+    /// Speech over the bot has lasted long enough to be weighed.
+    WeighSpeech,
+    /// Keys pressed count as complete.
+    Keys,
+    /// Nobody speaks.
+    Silence,
+    Filler,
+    BrainStall,
+    MouthStall,
+    /// The machine's beep does not come.
+    MachineBeep,
+    /// The goodbye takes too long.
+    GoodbyeBound,
+    HangUpBound,
+}
