@@ -37,7 +37,11 @@ pub struct Clients {
 /// Builds the clients. What `config` leaves open, the SDK takes from its usual places (`AWS_ENDPOINT_URL`,
 /// `AWS_REGION`, the credential chain); without any region it is `us-east-1`.
 pub async fn connect(config: &AwsConfig) -> Clients {
-    let region = config.region.clone().or_else(|| std::env::var("AWS_REGION").ok()).or_else(|| std::env::var("AWS_DEFAULT_REGION").ok());
+    let region = config
+        .region
+        .clone()
+        .or_else(|| std::env::var("AWS_REGION").ok())
+        .or_else(|| std::env::var("AWS_DEFAULT_REGION").ok());
     let region = region.unwrap_or_else(|| "us-east-1".to_owned());
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(region.clone()))
@@ -47,14 +51,17 @@ pub async fn connect(config: &AwsConfig) -> Clients {
         loader = loader.endpoint_url(endpoint);
     }
     if let (Some(id), Some(secret)) = (&config.access_key_id, &config.secret_access_key) {
-        loader = loader.credentials_provider(Credentials::new(id, secret.expose_secret(), None, None, "ringfleet config"));
+        loader =
+            loader.credentials_provider(Credentials::new(id, secret.expose_secret(), None, None, "ringfleet config"));
     }
     let shared = loader.load().await;
     // Only AWS itself serves buckets as host names.
     let path_style = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
 
     let sqs = aws_sdk_sqs::config::Builder::from(&shared).timeout_config(timeouts(POLL_TRY).build());
-    let s3 = aws_sdk_s3::config::Builder::from(&shared).timeout_config(timeouts(TRANSFER_TRY).build()).force_path_style(path_style);
+    let s3 = aws_sdk_s3::config::Builder::from(&shared)
+        .timeout_config(timeouts(TRANSFER_TRY).build())
+        .force_path_style(path_style);
     Clients {
         dynamodb: aws_sdk_dynamodb::Client::new(&shared),
         sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),

@@ -12,7 +12,9 @@ mod near;
 mod shared;
 
 pub use assign::assign;
-pub use shared::{AwsConfig, EgressConfig, LlmConfig, LogFormat, NamesConfig, Period, PeriodError, Periods, Shards, TelemetryConfig};
+pub use shared::{
+    AwsConfig, EgressConfig, LlmConfig, LogFormat, NamesConfig, Period, PeriodError, Periods, Shards, TelemetryConfig,
+};
 
 /// Why the settings cannot be used; one line each, with what to do.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -36,7 +38,8 @@ pub enum ConfigError {
 /// # Errors
 /// The file cannot be read, holds a key that no field has, or a value does not fit its field.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, env_prefix: &str, flags: toml::Table) -> Result<T, ConfigError> {
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     load_from(file, env_prefix, environment.collect(), flags)
 }
 
@@ -44,7 +47,12 @@ pub fn load<T: DeserializeOwned>(file: Option<&Path>, env_prefix: &str, flags: t
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_from<T: DeserializeOwned>(file: Option<&Path>, env_prefix: &str, environment: Vec<(String, String)>, flags: toml::Table) -> Result<T, ConfigError> {
+pub fn load_from<T: DeserializeOwned>(
+    file: Option<&Path>,
+    env_prefix: &str,
+    environment: Vec<(String, String)>,
+    flags: toml::Table,
+) -> Result<T, ConfigError> {
     let table = file.map(read).transpose()?;
     let place = file.map_or_else(String::new, |path| path.display().to_string());
     layers::read(table.unwrap_or_default(), place, env_prefix, environment, flags)
@@ -71,7 +79,9 @@ fn under(mut table: toml::Table, defaults: toml::Table) -> toml::Table {
     for (key, default) in defaults {
         match (table.remove(&key), default) {
             (None, default) => table.insert(key, default),
-            (Some(toml::Value::Table(own)), toml::Value::Table(default)) => table.insert(key, toml::Value::Table(under(own, default))),
+            (Some(toml::Value::Table(own)), toml::Value::Table(default)) => {
+                table.insert(key, toml::Value::Table(under(own, default)))
+            }
             (Some(own), _) => table.insert(key, own),
         };
     }
@@ -79,7 +89,8 @@ fn under(mut table: toml::Table, defaults: toml::Table) -> toml::Table {
 }
 
 fn read(path: &Path) -> Result<toml::Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|e| ConfigError::Unreadable { path: path.to_owned(), cause: e.to_string() })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::Unreadable { path: path.to_owned(), cause: e.to_string() })?;
     text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         ConfigError::Syntax { path: path.to_owned(), cause: format!("line {line}: {}", e.message()) }

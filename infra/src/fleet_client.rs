@@ -51,7 +51,14 @@ impl FleetClient {
         Ok(Self { client, secrets, clock })
     }
 
-    async fn exchange(&self, server: &ServerRow, method: Method, path: &str, body: Vec<u8>, timeout: Duration) -> Result<Answer, FleetError> {
+    async fn exchange(
+        &self,
+        server: &ServerRow,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Answer, FleetError> {
         let secrets = self.secrets.fleet().await.map_err(|e| FleetError::Unreachable(e.to_string()))?;
         let signature = sign(&secrets, method.as_str(), path, self.clock.now(), &body);
         let request = self
@@ -91,13 +98,20 @@ fn cause(error: &reqwest::Error) -> String {
 
 #[async_trait]
 impl Fleet for FleetClient {
-    async fn dial(&self, server: &ServerRow, command: &DialCommand, timeout: Duration) -> Result<DialAnswer, FleetError> {
+    async fn dial(
+        &self,
+        server: &ServerRow,
+        command: &DialCommand,
+        timeout: Duration,
+    ) -> Result<DialAnswer, FleetError> {
         let body = serde_json::to_vec(command).map_err(|e| FleetError::Unreachable(e.to_string()))?;
         let answer = self.exchange(server, Method::POST, "/calls", body, timeout).await?;
         let said: Option<DialAnswer> = serde_json::from_slice(&answer.body).ok();
         match (answer.status, said) {
             (StatusCode::OK, Some(DialAnswer::Accepted)) => Ok(DialAnswer::Accepted),
-            (StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE, Some(refused @ DialAnswer::Refused(_))) => Ok(refused),
+            (StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE, Some(refused @ DialAnswer::Refused(_))) => {
+                Ok(refused)
+            }
             (StatusCode::OK, _) => Err(FleetError::NoAnswer("an answer that is none".to_owned())),
             (other, _) => Err(FleetError::Unexpected(other.as_u16())),
         }
@@ -115,7 +129,8 @@ impl Fleet for FleetClient {
     async fn alive(&self, server: &ServerRow, timeout: Duration) -> Result<Alive, FleetError> {
         let answer = self.exchange(server, Method::GET, "/health", Vec::new(), timeout).await?;
         match answer.status {
-            StatusCode::OK => serde_json::from_slice(&answer.body).map_err(|_| FleetError::NoAnswer("an answer that is none".to_owned())),
+            StatusCode::OK => serde_json::from_slice(&answer.body)
+                .map_err(|_| FleetError::NoAnswer("an answer that is none".to_owned())),
             other => Err(FleetError::Unexpected(other.as_u16())),
         }
     }

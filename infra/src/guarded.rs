@@ -45,7 +45,10 @@ impl Default for Wiring {
 
 impl std::fmt::Debug for Wiring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wiring").field("dial", &self.dial.is_some()).field("roots", &self.roots.len()).finish_non_exhaustive()
+        f.debug_struct("Wiring")
+            .field("dial", &self.dial.is_some())
+            .field("roots", &self.roots.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +117,9 @@ impl GuardedClient {
         if let Some(client) = clients.get(&(reach, connect_timeout)) {
             return Ok(client.clone());
         }
-        let client = builder(&self.policy, &self.wiring, reach, connect_timeout).build().map_err(|e| OutboundError::Connect(innermost(&e)))?;
+        let client = builder(&self.policy, &self.wiring, reach, connect_timeout)
+            .build()
+            .map_err(|e| OutboundError::Connect(innermost(&e)))?;
         if clients.len() < MAX_KEPT_CLIENTS {
             clients.insert((reach, connect_timeout), client.clone());
         }
@@ -127,7 +132,11 @@ impl Outbound for GuardedClient {
     async fn send(&self, request: OutboundRequest) -> Result<OutboundAnswer, OutboundError> {
         let url = self.policy.check_url(&request.url).map_err(blocked)?;
         let client = self.client(&url, request.connect_timeout)?;
-        let sending = client.request(request.method, url).headers(request.headers).body(request.body).timeout(request.total_timeout);
+        let sending = client
+            .request(request.method, url)
+            .headers(request.headers)
+            .body(request.body)
+            .timeout(request.total_timeout);
         let response = sending.send().await.map_err(|e| failure(&e))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = read(response, request.answer_limit).await;

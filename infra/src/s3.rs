@@ -42,7 +42,8 @@ impl S3Objects {
         let upload = created.upload_id.ok_or_else(|| unavailable(WHAT, "an upload without an id"))?;
         let sent = self.send_parts(key, &upload, file).await;
         if sent.is_err() {
-            let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(&upload).send().await;
+            let abort =
+                self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(&upload).send().await;
             if let Err(error) = abort {
                 tracing::warn!(error = %DisplayErrorContext(&error), "a broken-off upload is left in the bucket");
             }
@@ -57,12 +58,31 @@ impl S3Objects {
             if part.is_empty() {
                 break;
             }
-            let request = self.client.upload_part().bucket(&self.bucket).key(key).upload_id(upload).part_number(number).body(ByteStream::from(part));
+            let request = self
+                .client
+                .upload_part()
+                .bucket(&self.bucket)
+                .key(key)
+                .upload_id(upload)
+                .part_number(number)
+                .body(ByteStream::from(part));
             let sent = request.send().await.map_err(|e| store_error(WHAT, e))?;
-            parts.push(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32).build());
+            parts.push(
+                CompletedPart::builder()
+                    .part_number(number)
+                    .set_e_tag(sent.e_tag)
+                    .set_checksum_crc32(sent.checksum_crc32)
+                    .build(),
+            );
         }
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        let complete = self.client.complete_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload).multipart_upload(parts);
+        let complete = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key)
+            .upload_id(upload)
+            .multipart_upload(parts);
         complete.send().await.map(|_| ()).map_err(|e| store_error(WHAT, e))
     }
 }
@@ -81,7 +101,13 @@ async fn read_part(file: &mut tokio::fs::File) -> Result<Bytes, StoreError> {
 #[async_trait]
 impl Objects for S3Objects {
     async fn put(&self, key: &str, content_type: &str, body: Bytes) -> Result<(), StoreError> {
-        let put = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type).body(ByteStream::from(body));
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .content_type(content_type)
+            .body(ByteStream::from(body));
         put.send().await.map(|_| ()).map_err(|e| store_error(WHAT, e))
     }
 
@@ -98,7 +124,9 @@ impl Objects for S3Objects {
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         match self.client.get_object().bucket(&self.bucket).key(key).send().await {
-            Ok(found) => found.body.collect().await.map(|body| Some(body.into_bytes())).map_err(|e| unavailable(WHAT, e)),
+            Ok(found) => {
+                found.body.collect().await.map(|body| Some(body.into_bytes())).map_err(|e| unavailable(WHAT, e))
+            }
             Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => Ok(None),
             Err(error) => Err(store_error(WHAT, error)),
         }
@@ -113,7 +141,14 @@ impl Objects for S3Objects {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.client.delete_object().bucket(&self.bucket).key(key).send().await.map(|_| ()).map_err(|e| store_error(WHAT, e))
+        self.client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|e| store_error(WHAT, e))
     }
 
     async fn presign(&self, key: &str, expires: Duration) -> Result<String, StoreError> {

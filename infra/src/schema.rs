@@ -98,16 +98,36 @@ pub const TABLES: &[TableSpec] = &[
     plain(Table::Numbers, "numbers", text("number")),
     TableSpec {
         indexes: &[
-            IndexSpec { name: BY_BOT_DAY, hash: text("bot_day"), range: Some(number("started_at")), projection: Projection::KeysOnly },
-            IndexSpec { name: BY_OPEN_ON, hash: text("open_on"), range: None, projection: Projection::Include(&["owner"]) },
-            IndexSpec { name: BY_STEP, hash: text("step"), range: Some(number("due_at")), projection: Projection::KeysOnly },
+            IndexSpec {
+                name: BY_BOT_DAY,
+                hash: text("bot_day"),
+                range: Some(number("started_at")),
+                projection: Projection::KeysOnly,
+            },
+            IndexSpec {
+                name: BY_OPEN_ON,
+                hash: text("open_on"),
+                range: None,
+                projection: Projection::Include(&["owner"]),
+            },
+            IndexSpec {
+                name: BY_STEP,
+                hash: text("step"),
+                range: Some(number("due_at")),
+                projection: Projection::KeysOnly,
+            },
         ],
         ttl: true,
         ..plain(Table::Calls, "calls", text("call_id"))
     },
     TableSpec {
         range: Some(text("channel")),
-        indexes: &[IndexSpec { name: BY_DUE, hash: text("due_shard"), range: Some(number("due_at")), projection: Projection::KeysOnly }],
+        indexes: &[IndexSpec {
+            name: BY_DUE,
+            hash: text("due_shard"),
+            range: Some(number("due_at")),
+            projection: Projection::KeysOnly,
+        }],
         ..plain(Table::Deliveries, "deliveries", text("call_id"))
     },
     TableSpec { range: Some(number("n")), ..plain(Table::Attempts, "attempts", text("delivery")) },
@@ -192,7 +212,20 @@ mod tests {
     #[test]
     fn every_table_and_queue_is_described_once() {
         use Table::*;
-        let tables = [ApiKeys, Bots, BotVersions, Trunks, Numbers, Calls, Deliveries, Attempts, Servers, Epochs, TrunkLeases, Idempotency];
+        let tables = [
+            ApiKeys,
+            Bots,
+            BotVersions,
+            Trunks,
+            Numbers,
+            Calls,
+            Deliveries,
+            Attempts,
+            Servers,
+            Epochs,
+            TrunkLeases,
+            Idempotency,
+        ];
         for which in tables {
             assert_eq!(TABLES.iter().filter(|spec| spec.table == which).count(), 1, "{which:?}");
         }
@@ -210,7 +243,11 @@ mod tests {
         assert_eq!(names.queue(QueueName::CallEnded), "rf-test-call-ended");
         assert_eq!(names.dead_letters(QueueName::Deliveries), "rf-test-deliveries-dead");
         assert_eq!(names.bucket(), "rf-test-calls");
-        let own = NamesConfig { bucket: Some("acme-calls".into()), shards: Shards { calls: 0, deliveries: 0, servers: 0 }, ..NamesConfig::default() };
+        let own = NamesConfig {
+            bucket: Some("acme-calls".into()),
+            shards: Shards { calls: 0, deliveries: 0, servers: 0 },
+            ..NamesConfig::default()
+        };
         assert_eq!(Names::new(&own).bucket(), "acme-calls");
         assert_eq!(Names::new(&own).shards, Shards { calls: 1, deliveries: 1, servers: 1 });
     }

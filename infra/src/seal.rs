@@ -44,7 +44,10 @@ impl AesSeal {
 impl Seal for AesSeal {
     fn seal(&self, entity: &str, secret: &SecretString) -> Sealed {
         let mut text = secret.expose_secret().as_bytes().to_vec();
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(entity), &mut text).expect("AES-GCM seals any text below 64 GiB");
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(Aad::from(entity), &mut text)
+            .expect("AES-GCM seals any text below 64 GiB");
         Sealed(format!("{VERSION}{}", STANDARD.encode([nonce.as_ref().as_slice(), &text].concat())))
     }
 

@@ -97,7 +97,8 @@ impl DeploymentSecrets {
             }
         };
         // serde's own message would quote what it found.
-        serde_json::from_str(text.expose_secret()).map_err(|e| corrupt(WHAT, format!("line {} column {}", e.line(), e.column())))
+        serde_json::from_str(text.expose_secret())
+            .map_err(|e| corrupt(WHAT, format!("line {} column {}", e.line(), e.column())))
     }
 
     /// The key that seals the secrets of entities.
@@ -106,7 +107,9 @@ impl DeploymentSecrets {
     /// The secrets cannot be read, or hold no 32 bytes.
     pub(crate) async fn data_key(&self) -> Result<[u8; 32], StoreError> {
         let document = self.document().await?;
-        let key = STANDARD.decode(document.data_key.expose_secret()).map_err(|_| corrupt(WHAT, "`data_key` is not base64"))?;
+        let key = STANDARD
+            .decode(document.data_key.expose_secret())
+            .map_err(|_| corrupt(WHAT, "`data_key` is not base64"))?;
         key.try_into().map_err(|_| corrupt(WHAT, "`data_key` has not 32 bytes"))
     }
 }
@@ -140,7 +143,8 @@ pub fn create_if_absent(path: &Path, entropy: &dyn Entropy) -> io::Result<bool> 
         entropy.fill(&mut bytes);
         STANDARD.encode(bytes)
     };
-    let text = serde_json::json!({"current": {"kid": "local-1", "secret": random(32)}, "data_key": random(32)}).to_string();
+    let text =
+        serde_json::json!({"current": {"kid": "local-1", "secret": random(32)}, "data_key": random(32)}).to_string();
     let draft = path.with_extension(format!("{:08x}.draft", entropy.dice()));
     let written = write_new(&draft, &text).and_then(|()| match fs::hard_link(&draft, path) {
         Ok(()) => Ok(true),
@@ -189,7 +193,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet.json");
         let wrote: Vec<bool> = std::thread::scope(|scope| {
-            let starters: Vec<_> = (0..8).map(|_| scope.spawn(|| create_if_absent(&path, &OsEntropy).unwrap())).collect();
+            let starters: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| create_if_absent(&path, &OsEntropy).unwrap())).collect();
             starters.into_iter().map(|starter| starter.join().unwrap()).collect()
         });
         assert_eq!(wrote.iter().filter(|wrote| **wrote).count(), 1);
@@ -200,7 +205,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet.json");
         let key = STANDARD.encode([7; 32]);
-        fs::write(&path, format!(r#"{{"current":{{"kid":"b","secret":"s2"}},"previous":{{"kid":"a","secret":"s1"}},"data_key":"{key}"}}"#)).unwrap();
+        fs::write(
+            &path,
+            format!(
+                r#"{{"current":{{"kid":"b","secret":"s2"}},"previous":{{"kid":"a","secret":"s1"}},"data_key":"{key}"}}"#
+            ),
+        )
+        .unwrap();
         let fleet = DeploymentSecrets::file(&path).fleet().await.unwrap();
         assert_eq!((fleet.current.kid.as_str(), fleet.previous.unwrap().kid.as_str()), ("b", "a"));
         assert_eq!(DeploymentSecrets::file(&path).data_key().await.unwrap(), [7; 32]);

@@ -47,7 +47,13 @@ impl SqsQueues {
         if let Some(url) = urls.get(&queue) {
             return Ok(url.clone());
         }
-        let found = self.client.get_queue_url().queue_name(self.names.queue(queue)).send().await.map_err(|e| store_error(what(queue), e))?;
+        let found = self
+            .client
+            .get_queue_url()
+            .queue_name(self.names.queue(queue))
+            .send()
+            .await
+            .map_err(|e| store_error(what(queue), e))?;
         let url = found.queue_url.ok_or_else(|| unavailable(what(queue), "it has no URL"))?;
         urls.insert(queue, url.clone());
         Ok(url)
@@ -67,7 +73,13 @@ impl Queues for SqsQueues {
         let delay = delay.min(QUEUE_DELAY_MAX).as_millis().div_ceil(1000);
         let delay = i32::try_from(delay).unwrap_or(i32::MAX);
         let url = self.url(queue).await?;
-        let send = self.client.send_message().queue_url(url).message_body(body).message_group_id(group.as_str()).delay_seconds(delay);
+        let send = self
+            .client
+            .send_message()
+            .queue_url(url)
+            .message_body(body)
+            .message_group_id(group.as_str())
+            .delay_seconds(delay);
         send.send().await.map(|_| ()).map_err(|e| store_error(what(queue), e))
     }
 }
@@ -113,7 +125,8 @@ impl Consumer {
     }
 
     fn read(&self, message: Message) -> Option<Received> {
-        let receive_count = message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::ApproximateReceiveCount));
+        let receive_count =
+            message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::ApproximateReceiveCount));
         let receive_count = receive_count.and_then(|count| count.parse().ok()).unwrap_or(1);
         let message_id = message.message_id.unwrap_or_default();
         match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
@@ -130,7 +143,8 @@ impl Consumer {
     /// # Errors
     /// The queue did not answer.
     pub async fn delete(&self, receipt: &str) -> Result<(), StoreError> {
-        let request = self.queues.client.delete_message().queue_url(self.queues.url(self.queue).await?).receipt_handle(receipt);
+        let request =
+            self.queues.client.delete_message().queue_url(self.queues.url(self.queue).await?).receipt_handle(receipt);
         request.send().await.map(|_| ()).map_err(|e| store_error(what(self.queue), e))
     }
 
@@ -139,7 +153,12 @@ impl Consumer {
     /// # Errors
     /// The queue did not answer, or the job came back already.
     pub async fn extend(&self, receipt: &str, hide: Duration) -> Result<(), StoreError> {
-        let request = self.queues.client.change_message_visibility().queue_url(self.queues.url(self.queue).await?).receipt_handle(receipt);
+        let request = self
+            .queues
+            .client
+            .change_message_visibility()
+            .queue_url(self.queues.url(self.queue).await?)
+            .receipt_handle(receipt);
         let request = request.visibility_timeout(seconds(hide.min(HIDE_MAX)));
         request.send().await.map(|_| ()).map_err(|e| store_error(what(self.queue), e))
     }

@@ -23,7 +23,8 @@ pub enum TelemetryError {
 /// # Errors
 /// The level cannot be read, or telemetry was started before.
 pub fn init(config: &TelemetryConfig) -> Result<(), TelemetryError> {
-    let level = std::env::var("RUST_LOG").ok().filter(|level| !level.is_empty()).unwrap_or_else(|| config.level.clone());
+    let level =
+        std::env::var("RUST_LOG").ok().filter(|level| !level.is_empty()).unwrap_or_else(|| config.level.clone());
     let filter = EnvFilter::try_new(&level).map_err(|e| TelemetryError::Level { level, cause: e.to_string() })?;
     let terminal = std::io::stderr().is_terminal();
     let json = match config.format {

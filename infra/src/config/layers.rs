@@ -21,9 +21,16 @@ pub(super) fn read<T: DeserializeOwned>(
     flags: toml::Table,
 ) -> Result<T, ConfigError> {
     // An empty variable is how shells unset one.
-    let environment = environment.into_iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty()).collect();
+    let environment =
+        environment.into_iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty()).collect();
     let sources = Rc::new(Sources { file_name, environment });
-    let node = Node { sources, path: Vec::new(), variable: prefix.to_owned(), flag: Some(Value::Table(flags)), file: Some(Value::Table(file)) };
+    let node = Node {
+        sources,
+        path: Vec::new(),
+        variable: prefix.to_owned(),
+        flag: Some(Value::Table(flags)),
+        file: Some(Value::Table(file)),
+    };
     T::deserialize(node).map_err(|error| error.0)
 }
 
@@ -95,7 +102,11 @@ impl Node {
             return Some(Found { value, place: FLAGS.to_owned(), from_variable: false });
         }
         if let Some(text) = self.sources.variable(&self.variable) {
-            return Some(Found { value: Value::String(text.to_owned()), place: self.variable.clone(), from_variable: true });
+            return Some(Found {
+                value: Value::String(text.to_owned()),
+                place: self.variable.clone(),
+                from_variable: true,
+            });
         }
         let value = self.file.clone()?;
         Some(Found { value, place: self.file_place(), from_variable: false })
@@ -124,14 +135,18 @@ impl Node {
             .filter(|other| other.starts_with(field) && other.len() > field.len())
             .map(|other| format!("{}{glue}{}", self.variable, other.to_uppercase()))
             .collect();
-        self.sources.environment.iter().any(|(name, _)| name.starts_with(&inside) && !longer.iter().any(|other| name.starts_with(other)))
+        self.sources
+            .environment
+            .iter()
+            .any(|(name, _)| name.starts_with(&inside) && !longer.iter().any(|other| name.starts_with(other)))
     }
 
     fn refuse_unknown(&self, table: &toml::Table, place: &str, fields: &'static [&'static str]) -> Result<(), Failure> {
         let Some(unknown) = table.keys().find(|key| !fields.contains(&key.as_str())) else {
             return Ok(());
         };
-        let full = |field: &str| if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.key()) };
+        let full =
+            |field: &str| if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.key()) };
         let nearest = near::nearest(unknown, fields.iter().copied()).map(full);
         Err(Failure(ConfigError::UnknownKey { key: full(unknown), place: place.to_owned(), nearest }))
     }
@@ -143,7 +158,8 @@ impl Node {
         let mut present = Vec::new();
         for field in fields {
             let child = self.child(field, flags.remove(*field), file.remove(*field));
-            let named = child.flag.is_some() || child.file.is_some() || self.sources.variable(&child.variable).is_some();
+            let named =
+                child.flag.is_some() || child.file.is_some() || self.sources.variable(&child.variable).is_some();
             if named || self.variable_inside(&child, field, fields) {
                 present.push((*field, child));
             }
@@ -156,7 +172,11 @@ impl Node {
         let Some(found) = self.found() else {
             return Err(self.bad("the environment", "a section has no value of its own"));
         };
-        let value = if found.from_variable { wanted.read(&found.value).map_err(|cause| self.bad(&found.place, cause))? } else { found.value };
+        let value = if found.from_variable {
+            wanted.read(&found.value).map_err(|cause| self.bad(&found.place, cause))?
+        } else {
+            found.value
+        };
         plain(value, visitor).map_err(|cause| self.bad(&found.place, cause))
     }
 }
@@ -192,7 +212,9 @@ impl Wanted {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
             })),
-            Self::Table => toml().filter(Value::is_table).ok_or_else(|| format!("`{text}` is no TOML table such as {{ a = 1 }}")),
+            Self::Table => {
+                toml().filter(Value::is_table).ok_or_else(|| format!("`{text}` is no TOML table such as {{ a = 1 }}"))
+            }
         }
     }
 }
@@ -206,7 +228,9 @@ fn plain<'de, V: Visitor<'de>>(value: Value, visitor: V) -> Result<V::Value, Pla
         Value::Boolean(on) => visitor.visit_bool(on),
         Value::Datetime(at) => visitor.visit_string(at.to_string()),
         Value::Array(items) => visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(PlainValue))),
-        Value::Table(table) => visitor.visit_map(MapDeserializer::new(table.into_iter().map(|(key, value)| (key, PlainValue(value))))),
+        Value::Table(table) => {
+            visitor.visit_map(MapDeserializer::new(table.into_iter().map(|(key, value)| (key, PlainValue(value)))))
+        }
     }
 }
 
@@ -236,7 +260,12 @@ impl<'de> de::Deserializer<'de> for PlainValue {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Plain> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Plain> {
         word(self.0, visitor)
     }
 
@@ -301,7 +330,12 @@ impl<'de> de::Deserializer<'de> for Node {
         Table: deserialize_map;
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
         self.structure(fields, visitor)
     }
 
@@ -313,7 +347,12 @@ impl<'de> de::Deserializer<'de> for Node {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
         let Some(found) = self.found() else {
             return Err(self.bad("the environment", "a section has no value of its own"));
         };
@@ -324,7 +363,12 @@ impl<'de> de::Deserializer<'de> for Node {
         self.leaf(visitor, Wanted::List)
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
         self.leaf(visitor, Wanted::List)
     }
 

@@ -4,11 +4,19 @@
 /// The candidate with the least edits, if those are few enough for a slip.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = word.chars().count().div_ceil(3).max(1);
-    candidates.into_iter().map(|candidate| (edits(word, candidate), candidate)).filter(|(edits, _)| *edits <= limit).min().map(|(_, candidate)| candidate)
+    candidates
+        .into_iter()
+        .map(|candidate| (edits(word, candidate), candidate))
+        .filter(|(edits, _)| *edits <= limit)
+        .min()
+        .map(|(_, candidate)| candidate)
 }
 
 pub(super) fn hint(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(|| ": remove it, or look for its name in the sample file".to_owned(), |near| format!(": did you mean `{near}`?"))
+    nearest.as_ref().map_or_else(
+        || ": remove it, or look for its name in the sample file".to_owned(),
+        |near| format!(": did you mean `{near}`?"),
+    )
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.
@@ -36,7 +44,8 @@ mod tests {
 
     #[test]
     fn slips_are_recognised_and_strangers_are_not() {
-        let check = |word, expect| assert_eq!(nearest(word, ["http", "sip", "rtp_ports", "heartbeat"]), expect, "{word}");
+        let check =
+            |word, expect| assert_eq!(nearest(word, ["http", "sip", "rtp_ports", "heartbeat"]), expect, "{word}");
         check("htpt", Some("http"));
         check("rtp_port", Some("rtp_ports"));
         check("hearbeat", Some("heartbeat"));

@@ -174,7 +174,10 @@ impl Default for Periods {
 impl Periods {
     /// The schedule of deliveries.
     pub fn schedule(&self) -> domain::delivery::Schedule {
-        domain::delivery::Schedule { delays: self.retry.iter().map(|period| period.0).collect(), jitter_percent: self.retry_jitter_percent }
+        domain::delivery::Schedule {
+            delays: self.retry.iter().map(|period| period.0).collect(),
+            jitter_percent: self.retry_jitter_percent,
+        }
     }
 }
 

@@ -49,8 +49,17 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
 
 #[test]
 fn layers_mix_within_one_section() {
-    let settings = read("[names]\nprefix = 'file-'\nshards.calls = 9", &[("RF_NAMES_SHARDS_SERVERS", "3")], "names.bucket = 'b'").unwrap();
-    assert_eq!(settings.names, NamesConfig { prefix: "file-".into(), bucket: Some("b".into()), shards: Shards { calls: 9, deliveries: 4, servers: 3 } });
+    let settings =
+        read("[names]\nprefix = 'file-'\nshards.calls = 9", &[("RF_NAMES_SHARDS_SERVERS", "3")], "names.bucket = 'b'")
+            .unwrap();
+    assert_eq!(
+        settings.names,
+        NamesConfig {
+            prefix: "file-".into(),
+            bucket: Some("b".into()),
+            shards: Shards { calls: 9, deliveries: 4, servers: 3 }
+        }
+    );
 }
 
 #[test]
@@ -72,8 +81,18 @@ fn variables_are_read_as_what_their_field_is() {
         "",
     )
     .unwrap();
-    assert_eq!((settings.http.as_str(), settings.http_port, settings.verbose, settings.ratio, settings.limit), ("127.0.0.1:1", 8080, true, 0.5, Some(7)));
-    assert_eq!(settings.egress, EgressConfig { allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()], allow_http: true, deny_hosts: Vec::new() });
+    assert_eq!(
+        (settings.http.as_str(), settings.http_port, settings.verbose, settings.ratio, settings.limit),
+        ("127.0.0.1:1", 8080, true, 0.5, Some(7))
+    );
+    assert_eq!(
+        settings.egress,
+        EgressConfig {
+            allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+            allow_http: true,
+            deny_hosts: Vec::new()
+        }
+    );
     assert_eq!(settings.periods.retry, [Period::seconds(1), Period::seconds(120)]);
     assert_eq!(settings.telemetry.format, LogFormat::Json);
     assert_eq!(settings.labels["a"], "b");
@@ -94,16 +113,56 @@ fn mistakes_are_one_line_that_names_key_and_place() {
     };
     check("htp = 'x'", &[], "", "unknown key `htp` in ringfleet.toml: did you mean `http`?");
     check("[names]\nprefx = 'x'", &[], "", "unknown key `names.prefx` in ringfleet.toml: did you mean `names.prefix`?");
-    check("[names.shards]\ncall = 1", &[], "", "unknown key `names.shards.call` in ringfleet.toml: did you mean `names.shards.calls`?");
-    check("colour = 1", &[], "", "unknown key `colour` in ringfleet.toml: remove it, or look for its name in the sample file");
-    check("http_port = 70000", &[], "", "bad value for `http_port` from ringfleet.toml: invalid value: integer `70000`, expected u16");
-    check("http_port = 'x'", &[], "", "bad value for `http_port` from ringfleet.toml: invalid type: string \"x\", expected u16");
+    check(
+        "[names.shards]\ncall = 1",
+        &[],
+        "",
+        "unknown key `names.shards.call` in ringfleet.toml: did you mean `names.shards.calls`?",
+    );
+    check(
+        "colour = 1",
+        &[],
+        "",
+        "unknown key `colour` in ringfleet.toml: remove it, or look for its name in the sample file",
+    );
+    check(
+        "http_port = 70000",
+        &[],
+        "",
+        "bad value for `http_port` from ringfleet.toml: invalid value: integer `70000`, expected u16",
+    );
+    check(
+        "http_port = 'x'",
+        &[],
+        "",
+        "bad value for `http_port` from ringfleet.toml: invalid type: string \"x\", expected u16",
+    );
     check("names = 3", &[], "", "bad value for `names` from ringfleet.toml: a section is wanted here, not a number");
     check("", &[("RF_HTTP_PORT", "x")], "", "bad value for `http_port` from RF_HTTP_PORT: `x` is no whole number");
-    check("", &[("RF_VERBOSE", "maybe")], "", "bad value for `verbose` from RF_VERBOSE: `maybe` is neither true nor false");
-    check("", &[], "periods.sweep = '5'", "bad value for `periods.sweep` from the command line: `5` is no length of time: write one such as 250ms, 5s, 1m30s or 2h");
-    check("telemetry.format = 'xml'", &[], "", "bad value for `telemetry.format` from ringfleet.toml: unknown variant `xml`, expected one of `auto`, `text`, `json`");
-    check("egress.allow_cidrs = ['10/8']", &[], "", "bad value for `egress.allow_cidrs` from ringfleet.toml: invalid IP address syntax");
+    check(
+        "",
+        &[("RF_VERBOSE", "maybe")],
+        "",
+        "bad value for `verbose` from RF_VERBOSE: `maybe` is neither true nor false",
+    );
+    check(
+        "",
+        &[],
+        "periods.sweep = '5'",
+        "bad value for `periods.sweep` from the command line: `5` is no length of time: write one such as 250ms, 5s, 1m30s or 2h",
+    );
+    check(
+        "telemetry.format = 'xml'",
+        &[],
+        "",
+        "bad value for `telemetry.format` from ringfleet.toml: unknown variant `xml`, expected one of `auto`, `text`, `json`",
+    );
+    check(
+        "egress.allow_cidrs = ['10/8']",
+        &[],
+        "",
+        "bad value for `egress.allow_cidrs` from ringfleet.toml: invalid IP address syntax",
+    );
 }
 
 #[test]
@@ -111,18 +170,30 @@ fn a_binary_s_own_defaults_lie_under_its_file() {
     let defaults = "http = 'own'\n[names]\nprefix = 'own-'\nshards.calls = 2\n[egress]\nallow_http = true\nallow_cidrs = ['127.0.0.0/8']";
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"[names]\nshards.calls = 3\n[egress]\nallow_cidrs = []").unwrap();
-    let read = |file: Option<&Path>| load_over::<Settings>(defaults.parse().unwrap(), file, "RF_", Vec::new(), toml::Table::new()).unwrap();
+    let read = |file: Option<&Path>| {
+        load_over::<Settings>(defaults.parse().unwrap(), file, "RF_", Vec::new(), toml::Table::new()).unwrap()
+    };
     let settings = read(None);
-    assert_eq!((settings.http.as_str(), settings.names.prefix.as_str(), settings.names.shards.calls), ("own", "own-", 2));
+    assert_eq!(
+        (settings.http.as_str(), settings.names.prefix.as_str(), settings.names.shards.calls),
+        ("own", "own-", 2)
+    );
     let settings = read(Some(file.path()));
-    assert_eq!((settings.http.as_str(), settings.names.prefix.as_str(), settings.names.shards.calls), ("own", "own-", 3));
+    assert_eq!(
+        (settings.http.as_str(), settings.names.prefix.as_str(), settings.names.shards.calls),
+        ("own", "own-", 3)
+    );
     assert_eq!((settings.egress.allow_http, settings.egress.allow_cidrs.len()), (true, 0));
 }
 
 #[test]
 fn files_that_cannot_be_read_are_named() {
-    let missing = load_from::<Settings>(Some(Path::new("/nonexistent/x.toml")), "RF_", Vec::new(), toml::Table::new()).unwrap_err();
-    assert!(matches!(&missing, ConfigError::Unreadable { path, .. } if path == Path::new("/nonexistent/x.toml")), "{missing}");
+    let missing = load_from::<Settings>(Some(Path::new("/nonexistent/x.toml")), "RF_", Vec::new(), toml::Table::new())
+        .unwrap_err();
+    assert!(
+        matches!(&missing, ConfigError::Unreadable { path, .. } if path == Path::new("/nonexistent/x.toml")),
+        "{missing}"
+    );
 
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"http = 'a'\nsip = = 'b'\n").unwrap();

@@ -29,7 +29,8 @@ impl DynamoApiKeys {
 #[async_trait]
 impl ApiKeys for DynamoApiKeys {
     async fn get(&self, hash: &KeyHash) -> Result<Option<ApiKeyRow>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).key("key_hash", text(hash.as_str())).consistent_read(true);
+        let request =
+            self.client.get_item().table_name(&self.table).key("key_hash", text(hash.as_str())).consistent_read(true);
         let found = request.send().await.map_err(|e| store_error(WHAT, e))?;
         found.item.map(|item| row_of(WHAT, item)).transpose()
     }
@@ -48,7 +49,8 @@ impl ApiKeys for DynamoApiKeys {
     }
 
     async fn list(&self) -> Result<Vec<ApiKeyRow>, StoreError> {
-        let mut pages = self.client.scan().table_name(&self.table).consistent_read(true).into_paginator().items().send();
+        let mut pages =
+            self.client.scan().table_name(&self.table).consistent_read(true).into_paginator().items().send();
         let mut rows = Vec::new();
         while let Some(item) = pages.next().await {
             rows.push(row_of(WHAT, item.map_err(|e| store_error(WHAT, e))?)?);

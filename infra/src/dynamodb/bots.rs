@@ -33,7 +33,12 @@ pub struct DynamoBots {
 
 impl DynamoBots {
     pub fn new(client: Client, names: &Names) -> Self {
-        Self { client, bots: names.table(Table::Bots), versions: names.table(Table::BotVersions), numbers: names.table(Table::Numbers) }
+        Self {
+            client,
+            bots: names.table(Table::Bots),
+            versions: names.table(Table::BotVersions),
+            numbers: names.table(Table::Numbers),
+        }
     }
 
     async fn find(&self, table: &str, key: Item) -> Result<Option<Item>, StoreError> {
@@ -42,7 +47,12 @@ impl DynamoBots {
     }
 
     /// Everything that storing `bot` in place of `old` changes; the first two parts are the bot and its version.
-    fn replacement(&self, bot: &Bot, old: Option<&Bot>, replaces: Option<u64>) -> Result<(Vec<TransactWriteItem>, Vec<String>), StoreError> {
+    fn replacement(
+        &self,
+        bot: &Bot,
+        old: Option<&Bot>,
+        replaces: Option<u64>,
+    ) -> Result<(Vec<TransactWriteItem>, Vec<String>), StoreError> {
         let item = Item::from([
             ("bot_id".to_owned(), text(bot.bot_id.as_str())),
             ("version".to_owned(), number(bot.version)),
@@ -66,14 +76,18 @@ impl DynamoBots {
             parts.push(self.release(number, &bot.bot_id)?);
         }
         if parts.len() - 2 > MAX_NUMBER_CHANGES || after.len() > MAX_NUMBER_CHANGES {
-            return Err(refused(WHAT, format!("a bot has at most {MAX_NUMBER_CHANGES} numbers, and changes at most as many at once")));
+            return Err(refused(
+                WHAT,
+                format!("a bot has at most {MAX_NUMBER_CHANGES} numbers, and changes at most as many at once"),
+            ));
         }
         Ok((parts, claimed))
     }
 
     fn claim(&self, number: &str, bot: &BotId) -> Result<TransactWriteItem, StoreError> {
         let item = Item::from([("number".to_owned(), text(number)), ("bot_id".to_owned(), text(bot.as_str()))]);
-        let free = Condition::when("attribute_not_exists(#number) OR #bot_id = :bot_id").value(":bot_id", text(bot.as_str()));
+        let free =
+            Condition::when("attribute_not_exists(#number) OR #bot_id = :bot_id").value(":bot_id", text(bot.as_str()));
         Ok(TransactWriteItem::builder().put(put_part(WHAT, &self.numbers, item, &free)?).build())
     }
 
@@ -89,10 +103,14 @@ impl DynamoBots {
     async fn transact(&self, parts: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
         match self.client.transact_write_items().set_transact_items(Some(parts)).send().await {
             Ok(_) => Ok(Transacted::Done),
-            Err(SdkError::ServiceError(service)) if service.err().is_transaction_canceled_exception() => match service.into_err() {
-                TransactWriteItemsError::TransactionCanceledException(canceled) => judge(canceled.cancellation_reasons()),
-                _ => Err(refused(WHAT, "a cancellation that is none")),
-            },
+            Err(SdkError::ServiceError(service)) if service.err().is_transaction_canceled_exception() => {
+                match service.into_err() {
+                    TransactWriteItemsError::TransactionCanceledException(canceled) => {
+                        judge(canceled.cancellation_reasons())
+                    }
+                    _ => Err(refused(WHAT, "a cancellation that is none")),
+                }
+            }
             Err(error) => Err(store_error(WHAT, error)),
         }
     }
@@ -176,7 +194,8 @@ impl Bots for DynamoBots {
                 .condition_expression("#version = :version")
                 .expression_attribute_names("#version", "version")
                 .expression_attribute_values(":version", number(old.version));
-            let mut parts = vec![TransactWriteItem::builder().delete(delete.build().map_err(|e| refused(WHAT, e))?).build()];
+            let mut parts =
+                vec![TransactWriteItem::builder().delete(delete.build().map_err(|e| refused(WHAT, e))?).build()];
             for number in old.numbers.iter().collect::<BTreeSet<_>>() {
                 parts.push(self.release(number, id)?);
             }

@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use domain::call::{Advance, AnalysisStatus, CallRow, CallState, FenceRow, Finisher, MAX_WARNINGS, NextStep, RecordingStatus, Terminal};
+use domain::call::{
+    Advance, AnalysisStatus, CallRow, CallState, FenceRow, Finisher, MAX_WARNINGS, NextStep, RecordingStatus, Terminal,
+};
 use domain::call::{bot_day, open_on, step_shard};
 use domain::ids::{CallId, Owner, ServerId};
 use domain::ports::{CallEntry, Calls, Claim, Owned, StoreError};
@@ -14,7 +16,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use super::item::{Item, item_of, moment, number, number_in, row_of, text, text_in, value_of};
-use super::write::{Change, Conditional, Condition, key, put};
+use super::write::{Change, Condition, Conditional, key, put};
 use crate::errors::{corrupt, refused, store_error, unavailable};
 use crate::schema::{BY_OPEN_ON, BY_STEP, Names, TTL, Table};
 
@@ -68,9 +70,16 @@ impl DynamoCalls {
                 if keys.is_empty() {
                     break;
                 }
-                let wanted = KeysAndAttributes::builder().set_keys(Some(std::mem::take(&mut keys))).consistent_read(true);
+                let wanted =
+                    KeysAndAttributes::builder().set_keys(Some(std::mem::take(&mut keys))).consistent_read(true);
                 let wanted = HashMap::from([(self.table.clone(), wanted.build().map_err(|e| refused(WHAT, e))?)]);
-                let answer = self.client.batch_get_item().set_request_items(Some(wanted)).send().await.map_err(|e| store_error(WHAT, e))?;
+                let answer = self
+                    .client
+                    .batch_get_item()
+                    .set_request_items(Some(wanted))
+                    .send()
+                    .await
+                    .map_err(|e| store_error(WHAT, e))?;
                 for item in answer.responses.and_then(|mut tables| tables.remove(&self.table)).unwrap_or_default() {
                     if let CallEntry::Call(row) = entry(item)? {
                         rows.push(*row);
@@ -86,7 +95,13 @@ impl DynamoCalls {
         Ok(rows)
     }
 
-    async fn due_in(&self, shard: u16, step: NextStep, now: Timestamp, limit: u32) -> Result<Vec<(i64, CallId)>, StoreError> {
+    async fn due_in(
+        &self,
+        shard: u16,
+        step: NextStep,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(i64, CallId)>, StoreError> {
         let query = self
             .client
             .query()
@@ -99,7 +114,11 @@ impl DynamoCalls {
             .expression_attribute_values(":now", moment(now))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
         let page = query.send().await.map_err(|e| store_error(WHAT, e))?;
-        page.items.unwrap_or_default().iter().map(|item| Ok((number_in(WHAT, item, "due_at")?, call_id(item)?))).collect()
+        page.items
+            .unwrap_or_default()
+            .iter()
+            .map(|item| Ok((number_in(WHAT, item, "due_at")?, call_id(item)?)))
+            .collect()
     }
 }
 
@@ -152,7 +171,8 @@ impl Calls for DynamoCalls {
     }
 
     async fn get(&self, id: CallId) -> Result<Option<CallEntry>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).key("call_id", text(id.to_string())).consistent_read(true);
+        let request =
+            self.client.get_item().table_name(&self.table).key("call_id", text(id.to_string())).consistent_read(true);
         request.send().await.map_err(|e| store_error(WHAT, e))?.item.map(entry).transpose()
     }
 
@@ -165,14 +185,23 @@ impl Calls for DynamoCalls {
             Advance::Ringing { at } => forwards(CallState::Ringing)?.set("ringing_at", moment(*at)),
             Advance::Answered { at } => forwards(CallState::Answered)?.set("answered_at", moment(*at)),
             Advance::Checkpoint { count } => {
-                let condition = owned_by(owner)?.and_one_of("state", before(CallState::Ended)).and("#checkpoints < :count").value(":count", number(*count));
+                let condition = owned_by(owner)?
+                    .and_one_of("state", before(CallState::Ended))
+                    .and("#checkpoints < :count")
+                    .value(":count", number(*count));
                 Change::when(condition).set("checkpoints", number(*count))
             }
         };
         self.owned(id, change).await
     }
 
-    async fn finish(&self, id: CallId, by: &Finisher, terminal: &Terminal, due_at: Timestamp) -> Result<Owned, StoreError> {
+    async fn finish(
+        &self,
+        id: CallId,
+        by: &Finisher,
+        terminal: &Terminal,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError> {
         let condition = owned_by(by.owner())?.and_one_of("state", before(CallState::Ended));
         let kept = &terminal.warnings[..terminal.warnings.len().min(MAX_WARNINGS)];
         let change = Change::when(condition)
@@ -194,17 +223,28 @@ impl Calls for DynamoCalls {
     }
 
     async fn settle_recording(&self, id: CallId, status: RecordingStatus) -> Result<Owned, StoreError> {
-        let condition = ended().and("#recording_status = :pending").value(":pending", value_of(WHAT, &RecordingStatus::Pending)?);
+        let condition =
+            ended().and("#recording_status = :pending").value(":pending", value_of(WHAT, &RecordingStatus::Pending)?);
         self.owned(id, Change::when(condition).set("recording_status", value_of(WHAT, &status)?)).await
     }
 
-    async fn take_step(&self, id: CallId, from: &[NextStep], to: Option<NextStep>, due_at: Timestamp) -> Result<Owned, StoreError> {
+    async fn take_step(
+        &self,
+        id: CallId,
+        from: &[NextStep],
+        to: Option<NextStep>,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError> {
         if from.is_empty() {
             return Ok(Owned::Lost);
         }
-        let change = Change::when(ended().and_one_of("next_step", from.iter().map(|step| step.as_str()))).set("step_tries", number(0));
+        let change = Change::when(ended().and_one_of("next_step", from.iter().map(|step| step.as_str())))
+            .set("step_tries", number(0));
         let change = match to {
-            Some(step) => change.set("next_step", text(step.as_str())).set(STEP, self.step(id, step)).set("due_at", moment(due_at)),
+            Some(step) => change
+                .set("next_step", text(step.as_str()))
+                .set(STEP, self.step(id, step))
+                .set("due_at", moment(due_at)),
             None => change.remove("next_step").remove(STEP).remove("due_at"),
         };
         self.owned(id, change).await
@@ -218,8 +258,15 @@ impl Calls for DynamoCalls {
         }
     }
 
-    async fn note_analysis(&self, id: CallId, status: AnalysisStatus, disposition: Option<&str>) -> Result<(), StoreError> {
-        let change = Change::when(ended()).set("analysis_status", value_of(WHAT, &status)?).set_some("disposition", disposition.map(text));
+    async fn note_analysis(
+        &self,
+        id: CallId,
+        status: AnalysisStatus,
+        disposition: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let change = Change::when(ended())
+            .set("analysis_status", value_of(WHAT, &status)?)
+            .set_some("disposition", disposition.map(text));
         match self.change(id, change).await? {
             Conditional::Held(_) => Ok(()),
             Conditional::Failed(_) => Err(refused(WHAT, format!("{id} is no ended call"))),
@@ -267,10 +314,12 @@ impl Calls for DynamoCalls {
     }
 
     async fn owners_of_open(&self) -> Result<Vec<Owner>, StoreError> {
-        let mut pages = self.client.scan().table_name(&self.table).index_name(BY_OPEN_ON).into_paginator().items().send();
+        let mut pages =
+            self.client.scan().table_name(&self.table).index_name(BY_OPEN_ON).into_paginator().items().send();
         let mut owners = HashSet::new();
         while let Some(item) = pages.next().await {
-            let owner = item.map_err(|e| store_error(WHAT, e))?.remove("owner").ok_or_else(|| corrupt(WHAT, "no owner"))?;
+            let owner =
+                item.map_err(|e| store_error(WHAT, e))?.remove("owner").ok_or_else(|| corrupt(WHAT, "no owner"))?;
             let owner: Owner = serde_dynamo::from_attribute_value(owner).map_err(|e| corrupt(WHAT, e))?;
             owners.insert(owner);
         }

@@ -33,7 +33,12 @@ pub struct DynamoDeliveries {
 
 impl DynamoDeliveries {
     pub fn new(client: Client, names: &Names) -> Self {
-        Self { client, table: names.table(Table::Deliveries), attempts: names.table(Table::Attempts), shards: names.shards.deliveries }
+        Self {
+            client,
+            table: names.table(Table::Deliveries),
+            attempts: names.table(Table::Attempts),
+            shards: names.shards.deliveries,
+        }
     }
 
     async fn due_in(&self, shard: u16, now: Timestamp, limit: u32) -> Result<Vec<(i64, CallId, Channel)>, StoreError> {
@@ -80,23 +85,39 @@ impl Deliveries for DynamoDeliveries {
     }
 
     async fn get(&self, call: CallId, channel: Channel) -> Result<Option<DeliveryRow>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).set_key(Some(key(call, channel))).consistent_read(true);
+        let request =
+            self.client.get_item().table_name(&self.table).set_key(Some(key(call, channel))).consistent_read(true);
         let found = request.send().await.map_err(|e| store_error(WHAT, e))?;
         found.item.map(|item| row_of(WHAT, item)).transpose()
     }
 
-    async fn begin_try(&self, call: CallId, channel: Channel, tries: u32, now: Timestamp, lease_until: Timestamp) -> Result<Owned, StoreError> {
+    async fn begin_try(
+        &self,
+        call: CallId,
+        channel: Channel,
+        tries: u32,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Owned, StoreError> {
         let condition = Condition::when("#state = :pending AND #tries = :tries AND #due_at <= :now")
             .value(":pending", value_of(WHAT, &DeliveryState::Pending)?)
             .value(":tries", number(tries))
             .value(":now", moment(now));
         let next = tries.saturating_add(1);
-        let change = Change::when(condition).set("tries", number(next)).set(RUNNING, number(next)).set("due_at", moment(lease_until));
+        let change = Change::when(condition)
+            .set("tries", number(next))
+            .set(RUNNING, number(next))
+            .set("due_at", moment(lease_until));
         let held = change.send(&self.client, WHAT, &self.table, key(call, channel)).await?.held();
         Ok(if held { Owned::Written } else { Owned::Lost })
     }
 
-    async fn end_try(&self, attempt: &AttemptRow, state: DeliveryState, due_at: Timestamp) -> Result<Owned, StoreError> {
+    async fn end_try(
+        &self,
+        attempt: &AttemptRow,
+        state: DeliveryState,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError> {
         let condition = Condition::when("#state = :pending AND #running = :n")
             .value(":pending", value_of(WHAT, &DeliveryState::Pending)?)
             .value(":n", number(attempt.n));
@@ -114,12 +135,16 @@ impl Deliveries for DynamoDeliveries {
         let mut item = item_of(ATTEMPTS, attempt)?;
         item.insert("delivery".to_owned(), text(attempts_key(attempt.call_id, attempt.channel)));
         let parts = vec![
-            TransactWriteItem::builder().update(change.part(WHAT, &self.table, key(attempt.call_id, attempt.channel))?).build(),
+            TransactWriteItem::builder()
+                .update(change.part(WHAT, &self.table, key(attempt.call_id, attempt.channel))?)
+                .build(),
             TransactWriteItem::builder().put(put_part(ATTEMPTS, &self.attempts, item, &Condition::default())?).build(),
         ];
         match self.client.transact_write_items().set_transact_items(Some(parts)).send().await {
             Ok(_) => Ok(Owned::Written),
-            Err(SdkError::ServiceError(service)) if service.err().is_transaction_canceled_exception() => canceled(service.into_err()),
+            Err(SdkError::ServiceError(service)) if service.err().is_transaction_canceled_exception() => {
+                canceled(service.into_err())
+            }
             Err(error) => Err(store_error(WHAT, error)),
         }
     }
@@ -154,11 +179,19 @@ fn canceled(error: TransactWriteItemsError) -> Result<Owned, StoreError> {
     let TransactWriteItemsError::TransactionCanceledException(canceled) = error else {
         return Err(refused(WHAT, "a cancellation that is none"));
     };
-    let codes: Vec<&str> = canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).filter(|code| *code != "None").collect();
+    let codes: Vec<&str> = canceled
+        .cancellation_reasons()
+        .iter()
+        .filter_map(|reason| reason.code())
+        .filter(|code| *code != "None")
+        .collect();
     if codes.contains(&"ConditionalCheckFailed") {
         return Ok(Owned::Lost);
     }
     // Another worker is at the row this very moment: who won is seen on asking again.
-    Err(if codes.contains(&"ValidationError") { refused(WHAT, codes.join(", ")) } else { unavailable(WHAT, codes.join(", ")) })
+    Err(if codes.contains(&"ValidationError") {
+        refused(WHAT, codes.join(", "))
+    } else {
+        unavailable(WHAT, codes.join(", "))
+    })
 }
-

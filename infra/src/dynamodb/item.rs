@@ -106,7 +106,9 @@ pub(super) fn text_in<'a>(what: &'static str, item: &'a Item, name: &str) -> Res
 
 pub(super) fn number_in<T: std::str::FromStr>(what: &'static str, item: &Item, name: &str) -> Result<T, StoreError> {
     match item.get(name) {
-        Some(AttributeValue::N(number)) => number.parse().map_err(|_| corrupt(what, format!("`{name}` is out of range"))),
+        Some(AttributeValue::N(number)) => {
+            number.parse().map_err(|_| corrupt(what, format!("`{name}` is out of range")))
+        }
         _ => Err(corrupt(what, format!("no number `{name}`"))),
     }
 }
@@ -133,7 +135,13 @@ mod tests {
     }
 
     fn row(started_at: &str) -> Row {
-        Row { name: "n".into(), started_at: started_at.parse().unwrap(), ended_at: None, count: u64::MAX, inner: Inner { gone: None, list: vec!["a".into()] } }
+        Row {
+            name: "n".into(),
+            started_at: started_at.parse().unwrap(),
+            ended_at: None,
+            count: u64::MAX,
+            inner: Inner { gone: None, list: vec!["a".into()] },
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use domain::ports::{Owned, Servers, StoreError};
 use futures_util::future::try_join_all;
 
 use super::item::{Item, item_of, moment, number, number_in, row_of, text};
-use super::write::{Conditional, Condition, put};
+use super::write::{Condition, Conditional, put};
 use crate::errors::store_error;
 use crate::schema::{Names, TTL, Table};
 
@@ -28,7 +28,12 @@ pub struct DynamoServers {
 
 impl DynamoServers {
     pub fn new(client: Client, names: &Names) -> Self {
-        Self { client, table: names.table(Table::Servers), epochs: names.table(Table::Epochs), shards: names.shards.servers }
+        Self {
+            client,
+            table: names.table(Table::Servers),
+            epochs: names.table(Table::Epochs),
+            shards: names.shards.servers,
+        }
     }
 
     fn key(&self, id: &ServerId) -> Item {
@@ -38,7 +43,8 @@ impl DynamoServers {
 
 /// The shard of a server: FNV-1a of its id, which no release may change.
 fn shard(id: &ServerId, shards: u16) -> u16 {
-    let hash = id.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        id.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     u16::try_from(hash % u32::from(shards.max(1))).expect("a remainder is below its divisor, a u16")
 }
 
@@ -64,8 +70,10 @@ impl Servers for DynamoServers {
         item.extend(self.key(&row.server_id));
         item.insert(TTL.to_owned(), number(row.heartbeat_at.as_second() + KEEP_SECONDS));
         // A heartbeat that was held up on the way must not hide a later one of the same incarnation.
-        let newest = "attribute_not_exists(#server_id) OR #epoch < :epoch OR (#epoch = :epoch AND #heartbeat_at <= :at)";
-        let condition = Condition::when(newest).value(":epoch", number(row.epoch.0)).value(":at", moment(row.heartbeat_at));
+        let newest =
+            "attribute_not_exists(#server_id) OR #epoch < :epoch OR (#epoch = :epoch AND #heartbeat_at <= :at)";
+        let condition =
+            Condition::when(newest).value(":epoch", number(row.epoch.0)).value(":at", moment(row.heartbeat_at));
         Ok(match put(&self.client, WHAT, &self.table, item, condition).await? {
             Conditional::Held(_) => Owned::Written,
             Conditional::Failed(found) if number_in::<u64>(WHAT, &found, "epoch")? == row.epoch.0 => Owned::Written,
@@ -128,7 +136,9 @@ mod tests {
 
     #[test]
     fn a_servers_shard_never_changes() {
-        let check = |id: &str, shards: u16, expect: u16| assert_eq!(shard(&ServerId::parse(id).unwrap(), shards), expect, "{id} of {shards}");
+        let check = |id: &str, shards: u16, expect: u16| {
+            assert_eq!(shard(&ServerId::parse(id).unwrap(), shards), expect, "{id} of {shards}")
+        };
         // FNV-1a 32: "a" = 0xe40c292c, "foobar" = 0xbf9cf968.
         check("a", u16::MAX, (0xe40c_292c_u32 % 65535) as u16);
         check("foobar", 16, 8);

@@ -30,7 +30,8 @@ impl DynamoTrunks {
 #[async_trait]
 impl Trunks for DynamoTrunks {
     async fn get(&self, id: &TrunkId) -> Result<Option<Trunk>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).key("trunk_id", text(id.as_str())).consistent_read(true);
+        let request =
+            self.client.get_item().table_name(&self.table).key("trunk_id", text(id.as_str())).consistent_read(true);
         let found = request.send().await.map_err(|e| store_error(WHAT, e))?;
         found.item.map(|item| document(WHAT, &item)).transpose()
     }
@@ -50,13 +51,19 @@ impl Trunks for DynamoTrunks {
     }
 
     async fn delete(&self, id: &TrunkId) -> Result<bool, StoreError> {
-        let request = self.client.delete_item().table_name(&self.table).key("trunk_id", text(id.as_str())).return_values(ReturnValue::AllOld);
+        let request = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("trunk_id", text(id.as_str()))
+            .return_values(ReturnValue::AllOld);
         let deleted = request.send().await.map_err(|e| store_error(WHAT, e))?;
         Ok(deleted.attributes.is_some_and(|old| !old.is_empty()))
     }
 
     async fn list(&self) -> Result<Vec<Trunk>, StoreError> {
-        let mut pages = self.client.scan().table_name(&self.table).consistent_read(true).into_paginator().items().send();
+        let mut pages =
+            self.client.scan().table_name(&self.table).consistent_read(true).into_paginator().items().send();
         let mut trunks = Vec::new();
         while let Some(item) = pages.next().await {
             trunks.push(document(WHAT, &item.map_err(|e| store_error(WHAT, e))?)?);

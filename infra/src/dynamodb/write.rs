@@ -106,7 +106,13 @@ fn placeholders(expression: &str) -> HashMap<String, String> {
 }
 
 /// Puts `item` if `condition` holds.
-pub(super) async fn put(client: &Client, what: &'static str, table: &str, mut item: Item, condition: Condition) -> Result<Conditional, StoreError> {
+pub(super) async fn put(
+    client: &Client,
+    what: &'static str,
+    table: &str,
+    mut item: Item,
+    condition: Condition,
+) -> Result<Conditional, StoreError> {
     let mark = mark();
     item.insert(MARK.to_owned(), mark.clone());
     let request = client
@@ -209,9 +215,17 @@ impl Change {
     }
 
     /// Changes the row under `key` if the condition holds.
-    pub(super) async fn send(self, client: &Client, what: &'static str, table: &str, key: Item) -> Result<Conditional, StoreError> {
+    pub(super) async fn send(
+        self,
+        client: &Client,
+        what: &'static str,
+        table: &str,
+        key: Item,
+    ) -> Result<Conditional, StoreError> {
         let mark = mark();
-        let change = self.set(MARK, mark.clone());
+        let mut change = self.set(MARK, mark.clone());
+        // For changes that could take place twice.
+        change.condition = change.condition.and(&format!("attribute_not_exists(#{MARK}) OR #{MARK} <> :set_{MARK}"));
         let expression = change.expression();
         let request = client
             .update_item()
@@ -273,12 +287,14 @@ mod tests {
 
     #[test]
     fn a_change_is_one_expression() {
-        let change = Change::when(Condition::when("#state = :ended").value(":ended", text("ended")).and_one_of("step", ["x", "y"]))
-            .set("due_at", text("1"))
-            .count("tries")
-            .append("warnings", &[])
-            .append("notes", &["n".to_owned()])
-            .remove("open_on");
+        let change = Change::when(
+            Condition::when("#state = :ended").value(":ended", text("ended")).and_one_of("step", ["x", "y"]),
+        )
+        .set("due_at", text("1"))
+        .count("tries")
+        .append("warnings", &[])
+        .append("notes", &["n".to_owned()])
+        .remove("open_on");
         assert_eq!(
             change.expression(),
             "SET #due_at = :set_due_at, #tries = if_not_exists(#tries, :zero) + :one, \

@@ -80,7 +80,9 @@ async fn read_request(stream: &mut TcpStream) -> String {
         let read = stream.read(&mut chunk).await.unwrap();
         seen.extend_from_slice(&chunk[..read]);
         let text = String::from_utf8_lossy(&seen).into_owned();
-        let length = text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse::<usize>().unwrap()));
+        let length = text.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse::<usize>().unwrap())
+        });
         if let Some(end) = text.find("\r\n\r\n")
             && (read == 0 || text.len() >= end + 4 + length.unwrap_or(0))
         {
@@ -120,8 +122,14 @@ async fn answers_to_an_offer_are_told_apart() {
     let refused = |why| Ok(DialAnswer::Refused(why));
     let no_answer = || Err(FleetError::NoAnswer("an answer that is none".into()));
     assert_eq!(dial(answer!("200 OK", r#"{"answer":"accepted"}"#)).await, Ok(DialAnswer::Accepted));
-    assert_eq!(dial(answer!("503 Service Unavailable", r#"{"answer":"refused","reason":"full"}"#)).await, refused(Refusal::Full));
-    assert_eq!(dial(answer!("409 Conflict", r#"{"answer":"refused","reason":"wrong_server"}"#)).await, refused(Refusal::WrongServer));
+    assert_eq!(
+        dial(answer!("503 Service Unavailable", r#"{"answer":"refused","reason":"full"}"#)).await,
+        refused(Refusal::Full)
+    );
+    assert_eq!(
+        dial(answer!("409 Conflict", r#"{"answer":"refused","reason":"wrong_server"}"#)).await,
+        refused(Refusal::WrongServer)
+    );
     assert_eq!(dial(answer!("200 OK", "")).await, no_answer());
     assert_eq!(dial(answer!("200 OK", r#"{"answer":"refused","reason":"full"}"#)).await, no_answer());
     assert_eq!(dial(answer!("503 Service Unavailable", "")).await, Err(FleetError::Unexpected(503)));
@@ -149,7 +157,10 @@ async fn only_a_connection_that_never_was_is_unreachable() {
     drop(listener);
     assert!(matches!(client().dial(&server(free), &command(), SECOND).await, Err(FleetError::Unreachable(_))));
     // No address at all.
-    assert!(matches!(client().dial(&server("not an address".into()), &command(), SECOND).await, Err(FleetError::Unreachable(_))));
+    assert!(matches!(
+        client().dial(&server("not an address".into()), &command(), SECOND).await,
+        Err(FleetError::Unreachable(_))
+    ));
     // Connected, and closed without a word; broken off inside the answer.
     assert!(matches!(dial("").await, Err(FleetError::NoAnswer(_))));
     assert!(matches!(dial("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{").await, Err(FleetError::NoAnswer(_))));
@@ -168,6 +179,9 @@ async fn hang_up_and_health() {
     assert_eq!(hang_up(answer!("500 Oh", "")).await, Err(FleetError::Unexpected(500)));
     let alive = async |raw| client().alive(&server(serve(raw).await.0), SECOND).await;
     let expect = Alive { server_id: ServerId::parse("s1").unwrap(), epoch: Epoch(4), calls: 2, draining: false };
-    assert_eq!(alive(answer!("200 OK", r#"{"server_id":"s1","epoch":4,"calls":2,"draining":false}"#)).await, Ok(expect));
+    assert_eq!(
+        alive(answer!("200 OK", r#"{"server_id":"s1","epoch":4,"calls":2,"draining":false}"#)).await,
+        Ok(expect)
+    );
     assert!(matches!(alive(answer!("200 OK", "ok")).await, Err(FleetError::NoAnswer(_))));
 }

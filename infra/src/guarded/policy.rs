@@ -140,7 +140,8 @@ impl EgressPolicy {
             let above = bare.strip_suffix(host.to_ascii_lowercase().trim_matches('.'));
             above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
         };
-        if !well_formed || labels.len() < 2 || numeric || NOT_PUBLIC.contains(&last) || self.deny_hosts.iter().any(ours) {
+        if !well_formed || labels.len() < 2 || numeric || NOT_PUBLIC.contains(&last) || self.deny_hosts.iter().any(ours)
+        {
             return Err(Denied::Name(name.to_owned()));
         }
         Ok(())
@@ -186,11 +187,12 @@ const NOT_PUBLIC: &[&str] = &[
 
 /// Ports of services that understand enough of an HTTP request to be harmed by one (WHATWG Fetch's list and data stores).
 const ODD_PORTS: &[u16] = &[
-    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135,
-    137, 138, 139, 143, 161, 162, 179, 389, 427, 445, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 873, 989, 990, 993,
-    995, 1080, 1433, 1521, 1719, 1720, 1723, 2049, 2181, 2375, 2376, 2379, 2380, 3128, 3306, 3389, 3659, 4045, 4190, 4369, 4444, 5060, 5061, 5432, 5672, 5900,
-    5984, 6000, 6379, 6380, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 7000, 7001, 8086, 9042, 9092, 9100, 9160, 9200, 9300, 10080, 10250, 11211, 15672,
-    27017, 27018, 27019,
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109,
+    110, 111, 113, 115, 117, 119, 123, 135, 137, 138, 139, 143, 161, 162, 179, 389, 427, 445, 465, 512, 513, 514, 515,
+    526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 873, 989, 990, 993, 995, 1080, 1433, 1521, 1719, 1720,
+    1723, 2049, 2181, 2375, 2376, 2379, 2380, 3128, 3306, 3389, 3659, 4045, 4190, 4369, 4444, 5060, 5061, 5432, 5672,
+    5900, 5984, 6000, 6379, 6380, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 7000, 7001, 8086, 9042, 9092, 9100,
+    9160, 9200, 9300, 10080, 10250, 11211, 15672, 27017, 27018, 27019,
 ];
 
 fn is_odd_port(port: u16) -> bool {
@@ -254,7 +256,11 @@ mod tests {
     use super::*;
 
     fn local() -> EgressPolicy {
-        EgressPolicy { allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()], allow_http: true, deny_hosts: Vec::new() }
+        EgressPolicy {
+            allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+            allow_http: true,
+            deny_hosts: Vec::new(),
+        }
     }
 
     #[test]
@@ -262,29 +268,88 @@ mod tests {
         let check = |address: &str, allowed: bool| {
             assert_eq!(EgressPolicy::default().check_address(address.parse().unwrap()).is_ok(), allowed, "{address}");
         };
-        for public in ["1.1.1.1", "93.184.216.34", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0", "198.17.255.255"] {
+        for public in [
+            "1.1.1.1",
+            "93.184.216.34",
+            "100.63.255.255",
+            "100.128.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.0.1.0",
+            "198.17.255.255",
+        ] {
             check(public, true);
         }
-        for public in ["198.20.0.0", "223.255.255.255", "169.253.255.255", "11.0.0.0", "2606:4700::1111", "2a00:1450:4009::1", "2001:200::1"] {
+        for public in [
+            "198.20.0.0",
+            "223.255.255.255",
+            "169.253.255.255",
+            "11.0.0.0",
+            "2606:4700::1111",
+            "2a00:1450:4009::1",
+            "2001:200::1",
+        ] {
             check(public, true);
         }
-        for special in ["0.0.0.0", "10.255.255.255", "100.64.0.0", "100.127.255.255", "100.100.100.200", "127.0.0.1", "168.63.129.16", "169.254.169.254"] {
+        for special in [
+            "0.0.0.0",
+            "10.255.255.255",
+            "100.64.0.0",
+            "100.127.255.255",
+            "100.100.100.200",
+            "127.0.0.1",
+            "168.63.129.16",
+            "169.254.169.254",
+        ] {
             check(special, false);
         }
-        for special in ["172.16.0.0", "172.31.255.255", "192.0.0.170", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.19.255.255", "224.0.0.1", "255.255.255.255"] {
+        for special in [
+            "172.16.0.0",
+            "172.31.255.255",
+            "192.0.0.170",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.19.255.255",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
             check(special, false);
         }
-        for special in ["::", "::1", "::ffff:1.1.1.1", "::1.1.1.1", "64:ff9b::1.1.1.1", "64:ff9b:1::1", "100::1", "fc00::1", "fd00:ec2::254", "fe80::1"] {
+        for special in [
+            "::",
+            "::1",
+            "::ffff:1.1.1.1",
+            "::1.1.1.1",
+            "64:ff9b::1.1.1.1",
+            "64:ff9b:1::1",
+            "100::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+        ] {
             check(special, false);
         }
-        for special in ["fec0::1", "ff02::1", "2001::1", "2001:2::1", "2001:20::1", "2001:db8::1", "2002:101:101::1", "3fff::1", "5f00::1", "2606:4700::5efe:a00:1"] {
+        for special in [
+            "fec0::1",
+            "ff02::1",
+            "2001::1",
+            "2001:2::1",
+            "2001:20::1",
+            "2001:db8::1",
+            "2002:101:101::1",
+            "3fff::1",
+            "5f00::1",
+            "2606:4700::5efe:a00:1",
+        ] {
             check(special, false);
         }
     }
 
     #[test]
     fn listed_addresses_are_allowed_and_nothing_else_with_them() {
-        let check = |url: &str, expect: Result<(), Denied>| assert_eq!(local().check_url(url).map(|_| ()), expect, "{url}");
+        let check =
+            |url: &str, expect: Result<(), Denied>| assert_eq!(local().check_url(url).map(|_| ()), expect, "{url}");
         check("http://127.0.0.1:8080/x", Ok(()));
         check("http://[::1]:8080/x", Ok(()));
         check("https://127.0.0.1/", Ok(()));
@@ -303,14 +368,43 @@ mod tests {
 
     #[test]
     fn names() {
-        let check = |name: &str, allowed: bool| assert_eq!(EgressPolicy::default().check_name(name).is_ok(), allowed, "{name}");
-        for public in ["crm.example.com", "example.com.", "xn--mnchen-3ya.de", "a_b.example.com", "internal.example.com", "localhost.com"] {
+        let check =
+            |name: &str, allowed: bool| assert_eq!(EgressPolicy::default().check_name(name).is_ok(), allowed, "{name}");
+        for public in [
+            "crm.example.com",
+            "example.com.",
+            "xn--mnchen-3ya.de",
+            "a_b.example.com",
+            "internal.example.com",
+            "localhost.com",
+        ] {
             check(public, true);
         }
-        for special in ["localhost", "localhost.", "intranet", "", ".", "..", "a..com", "db.internal", "DB.INTERNAL.", "x.svc.cluster.local", "x.home.arpa"] {
+        for special in [
+            "localhost",
+            "localhost.",
+            "intranet",
+            "",
+            ".",
+            "..",
+            "a..com",
+            "db.internal",
+            "DB.INTERNAL.",
+            "x.svc.cluster.local",
+            "x.home.arpa",
+        ] {
             check(special, false);
         }
-        for odd in ["1.168.192.in-addr.arpa", "x.onion", "x.lan", "{{crm.host}}", "{{crm.host}}.example.com", "a b.com", "1.2.3.4.5", &"a.".repeat(150)] {
+        for odd in [
+            "1.168.192.in-addr.arpa",
+            "x.onion",
+            "x.lan",
+            "{{crm.host}}",
+            "{{crm.host}}.example.com",
+            "a b.com",
+            "1.2.3.4.5",
+            &"a.".repeat(150),
+        ] {
             check(odd, false);
         }
     }
@@ -328,7 +422,9 @@ mod tests {
 
     #[test]
     fn urls() {
-        let check = |url: &str, expect: Result<(), Denied>| assert_eq!(EgressPolicy::default().check_url(url).map(|_| ()), expect, "{url}");
+        let check = |url: &str, expect: Result<(), Denied>| {
+            assert_eq!(EgressPolicy::default().check_url(url).map(|_| ()), expect, "{url}")
+        };
         check("https://crm.example.com:8443/a?b=c#d", Ok(()));
         check("HTTPS://CRM.EXAMPLE.COM/", Ok(()));
         check("https://crm.example.com/@x?u=a@b", Ok(()));

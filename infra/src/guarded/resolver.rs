@@ -95,7 +95,11 @@ impl JudgingResolver {
     async fn judged(&self, name: &str) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
         self.policy.check_name(name)?;
         let bare = name.strip_suffix('.').unwrap_or(name);
-        let addresses = if bare.eq_ignore_ascii_case("localhost") { self.policy.localhost() } else { self.lookup.addresses(name).await? };
+        let addresses = if bare.eq_ignore_ascii_case("localhost") {
+            self.policy.localhost()
+        } else {
+            self.lookup.addresses(name).await?
+        };
         if addresses.is_empty() {
             return Err(Unresolved { name: name.to_owned(), cause: "it has no addresses".to_owned() }.into());
         }

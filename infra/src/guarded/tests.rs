@@ -61,7 +61,8 @@ impl Names {
 impl Lookup for Names {
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Unresolved> {
         let mut names = self.0.lock().unwrap();
-        let answers = names.get_mut(name).ok_or_else(|| Unresolved { name: name.to_owned(), cause: "no such name".into() })?;
+        let answers =
+            names.get_mut(name).ok_or_else(|| Unresolved { name: name.to_owned(), cause: "no such name".into() })?;
         Ok(if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() })
     }
 }
@@ -119,7 +120,11 @@ fn wiring(dns: &str, address: SocketAddr, dialled: &Arc<Mutex<Vec<IpAddr>>>) -> 
         noted.lock().unwrap().push(ip);
         address
     };
-    Wiring { lookup: Arc::new(Names::parse(dns)), dial: Some(Arc::new(dial)), roots: vec![Certificate::from_pem(CA).unwrap()] }
+    Wiring {
+        lookup: Arc::new(Names::parse(dns)),
+        dial: Some(Arc::new(dial)),
+        roots: vec![Certificate::from_pem(CA).unwrap()],
+    }
 }
 
 fn request(url: &str) -> OutboundRequest {
@@ -140,8 +145,12 @@ async fn every_case_of_the_ssrf_list() {
     assert!(cases.len() > 70, "the list is whole");
     for case in cases {
         let answer = match case.server {
-            redirect if redirect.starts_with("302 ") => format!("HTTP/1.1 302 Found\r\n{}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", &redirect[4..]),
-            refresh if refresh.starts_with("200 ") => format!("HTTP/1.1 200 OK\r\n{}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", &refresh[4..]),
+            redirect if redirect.starts_with("302 ") => {
+                format!("HTTP/1.1 302 Found\r\n{}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", &redirect[4..])
+            }
+            refresh if refresh.starts_with("200 ") => {
+                format!("HTTP/1.1 200 OK\r\n{}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", &refresh[4..])
+            }
             _ => OK.to_owned(),
         };
         let policy = EgressPolicy { deny_hosts: vec!["fleet.example.com".into()], ..EgressPolicy::default() };
@@ -172,7 +181,10 @@ async fn every_case_of_the_ssrf_list() {
 async fn what_goes_wrong_is_named() {
     let check = async |dns: &str, answer: &str, expect: fn(&Result<OutboundAnswer, OutboundError>) -> bool| {
         let net = internet(EgressPolicy::default(), dns, answer).await;
-        let said = net.client.send(OutboundRequest { total_timeout: Duration::from_millis(500), ..request("https://crm.test/") }).await;
+        let said = net
+            .client
+            .send(OutboundRequest { total_timeout: Duration::from_millis(500), ..request("https://crm.test/") })
+            .await;
         assert!(expect(&said), "{dns} {:?}: {said:?}", &answer[..answer.len().min(40)]);
     };
     let known = "crm.test=93.184.216.34";
@@ -184,10 +196,19 @@ async fn what_goes_wrong_is_named() {
     check(known, "hello, this is HTTP/0.9", |said| matches!(said, Err(OutboundError::Broken(_)))).await;
     check(known, &bomb, |said| matches!(said, Err(OutboundError::Broken(_)))).await;
     // The status is known: that the body breaks off does not make the delivery undone.
-    check(known, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n", |said| said.as_ref().unwrap().body == "ok").await;
-    check(known, "HTTP/1.1 201 Created\r\ncontent-length: 99\r\n\r\nbroken", |said| said.as_ref().unwrap().status == 201).await;
+    check(known, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n", |said| {
+        said.as_ref().unwrap().body == "ok"
+    })
+    .await;
+    check(known, "HTTP/1.1 201 Created\r\ncontent-length: 99\r\n\r\nbroken", |said| {
+        said.as_ref().unwrap().status == 201
+    })
+    .await;
     check(known, &long, |said| said.as_ref().unwrap().body.len() == 1024).await;
-    check(known, "HTTP/1.1 503 Later\r\nretry-after: 7\r\nconnection: close\r\n\r\n", |said| said.as_ref().unwrap().headers["retry-after"] == "7").await;
+    check(known, "HTTP/1.1 503 Later\r\nretry-after: 7\r\nconnection: close\r\n\r\n", |said| {
+        said.as_ref().unwrap().headers["retry-after"] == "7"
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -195,7 +216,8 @@ async fn nobody_there_is_a_failed_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let client = GuardedClient::with(EgressPolicy::default(), wiring("crm.test=93.184.216.34", address, &Arc::default()));
+    let client =
+        GuardedClient::with(EgressPolicy::default(), wiring("crm.test=93.184.216.34", address, &Arc::default()));
     let said = client.send(request("https://crm.test/")).await;
     assert!(matches!(said, Err(OutboundError::Connect(_))), "{said:?}");
     // A certificate for another name is no connection either.
@@ -248,17 +270,32 @@ async fn plain_http_reaches_listed_addresses_only() {
 #[tokio::test]
 async fn the_streaming_client_has_the_same_guard() {
     let net = internet(EgressPolicy::default(), "crm.test=93.184.216.34", OK).await;
-    let strict = client_with(EgressPolicy::default(), wiring("crm.test=93.184.216.34", net.address, &net.dialled), Duration::from_secs(5)).unwrap();
+    let strict = client_with(
+        EgressPolicy::default(),
+        wiring("crm.test=93.184.216.34", net.address, &net.dialled),
+        Duration::from_secs(5),
+    )
+    .unwrap();
     assert_eq!(strict.get("https://crm.test/").send().await.unwrap().status(), 200);
     let before = net.accepted.load(Ordering::SeqCst);
     let port = net.address.port();
-    for url in [format!("https://127.0.0.1:{port}/"), format!("http://127.0.0.1:{port}/"), format!("https://localhost:{port}/"), "http://crm.test/".to_owned()] {
+    for url in [
+        format!("https://127.0.0.1:{port}/"),
+        format!("http://127.0.0.1:{port}/"),
+        format!("https://localhost:{port}/"),
+        "http://crm.test/".to_owned(),
+    ] {
         assert!(strict.get(&url).send().await.is_err(), "{url}");
     }
     assert_eq!(net.accepted.load(Ordering::SeqCst), before, "nothing was connected to");
 
     let port = plain().await.port();
-    let open = client_with(loopback(), wiring("private.test=127.0.0.1", net.address, &net.dialled), Duration::from_secs(5)).unwrap();
+    let open =
+        client_with(loopback(), wiring("private.test=127.0.0.1", net.address, &net.dialled), Duration::from_secs(5))
+            .unwrap();
     assert_eq!(open.get(format!("http://127.0.0.1:{port}/")).send().await.unwrap().status(), 200);
-    assert!(open.get(format!("http://private.test:{port}/")).send().await.is_err(), "names in the clear are refused here");
+    assert!(
+        open.get(format!("http://private.test:{port}/")).send().await.is_err(),
+        "names in the clear are refused here"
+    );
 }

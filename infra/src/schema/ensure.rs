@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection as SdkProjection, ProjectionType, ScalarAttributeType,
-    TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection as SdkProjection,
+    ProjectionType, ScalarAttributeType, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -68,7 +68,11 @@ async fn wait_till_active(client: &aws_sdk_dynamodb::Client, name: &str) -> Resu
     Err(unavailable(TABLE, format!("{name} did not become active")))
 }
 
-fn creation(client: &aws_sdk_dynamodb::Client, spec: &TableSpec, name: &str) -> Result<CreateTableFluentBuilder, StoreError> {
+fn creation(
+    client: &aws_sdk_dynamodb::Client,
+    spec: &TableSpec,
+    name: &str,
+) -> Result<CreateTableFluentBuilder, StoreError> {
     let mut create = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
     let mut defined: Vec<Key> = Vec::new();
     let index_keys = spec.indexes.iter().flat_map(|index| std::iter::once(index.hash).chain(index.range));
@@ -96,7 +100,9 @@ fn definition(key: Key) -> Result<AttributeDefinition, StoreError> {
 }
 
 fn key_schema(hash: Key, range: Option<Key>) -> Result<Vec<KeySchemaElement>, StoreError> {
-    let element = |key: Key, kind| KeySchemaElement::builder().attribute_name(key.name).key_type(kind).build().map_err(|e| refused(TABLE, e));
+    let element = |key: Key, kind| {
+        KeySchemaElement::builder().attribute_name(key.name).key_type(kind).build().map_err(|e| refused(TABLE, e))
+    };
     let mut schema = vec![element(hash, KeyType::Hash)?];
     if let Some(range) = range {
         schema.push(element(range, KeyType::Range)?);
@@ -107,9 +113,11 @@ fn key_schema(hash: Key, range: Option<Key>) -> Result<Vec<KeySchemaElement>, St
 fn index(spec: &IndexSpec) -> Result<GlobalSecondaryIndex, StoreError> {
     let projection = match spec.projection {
         Projection::KeysOnly => SdkProjection::builder().projection_type(ProjectionType::KeysOnly),
-        Projection::Include(names) => names
-            .iter()
-            .fold(SdkProjection::builder().projection_type(ProjectionType::Include), |projection, name| projection.non_key_attributes(*name)),
+        Projection::Include(names) => {
+            names.iter().fold(SdkProjection::builder().projection_type(ProjectionType::Include), |projection, name| {
+                projection.non_key_attributes(*name)
+            })
+        }
     };
     GlobalSecondaryIndex::builder()
         .index_name(spec.name)
@@ -125,16 +133,29 @@ async fn ensure_ttl(client: &aws_sdk_dynamodb::Client, name: &str) -> Result<(),
     if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
         return Ok(());
     }
-    let ttl = TimeToLiveSpecification::builder().attribute_name(TTL).enabled(true).build().map_err(|e| refused(TABLE, e))?;
-    client.update_time_to_live().table_name(name).time_to_live_specification(ttl).send().await.map_err(|e| store_error(TABLE, e))?;
+    let ttl =
+        TimeToLiveSpecification::builder().attribute_name(TTL).enabled(true).build().map_err(|e| refused(TABLE, e))?;
+    client
+        .update_time_to_live()
+        .table_name(name)
+        .time_to_live_specification(ttl)
+        .send()
+        .await
+        .map_err(|e| store_error(TABLE, e))?;
     Ok(())
 }
 
 async fn ensure_queue(client: &aws_sdk_sqs::Client, spec: &QueueSpec, names: &Names) -> Result<(), StoreError> {
     let retention = RETENTION_SECONDS.to_string();
-    let dead = queue_url(client, &names.dead_letters(spec.queue), &[(QueueAttributeName::MessageRetentionPeriod, retention.clone())]).await?;
+    let dead = queue_url(
+        client,
+        &names.dead_letters(spec.queue),
+        &[(QueueAttributeName::MessageRetentionPeriod, retention.clone())],
+    )
+    .await?;
     let arn = queue_arn(client, &dead).await?;
-    let redrive = serde_json::json!({"deadLetterTargetArn": arn, "maxReceiveCount": spec.max_receive_count}).to_string();
+    let redrive =
+        serde_json::json!({"deadLetterTargetArn": arn, "maxReceiveCount": spec.max_receive_count}).to_string();
     let attributes = [
         (QueueAttributeName::MessageRetentionPeriod, retention),
         (QueueAttributeName::VisibilityTimeout, spec.visibility_seconds().to_string()),
@@ -145,11 +166,17 @@ async fn ensure_queue(client: &aws_sdk_sqs::Client, spec: &QueueSpec, names: &Na
 }
 
 /// The URL of a queue, which is created with `attributes` if there is none.
-async fn queue_url(client: &aws_sdk_sqs::Client, name: &str, attributes: &[(QueueAttributeName, String)]) -> Result<String, StoreError> {
+async fn queue_url(
+    client: &aws_sdk_sqs::Client,
+    name: &str,
+    attributes: &[(QueueAttributeName, String)],
+) -> Result<String, StoreError> {
     let url = match client.get_queue_url().queue_name(name).send().await {
         Ok(found) => found.queue_url,
         Err(error) if error.as_service_error().is_some_and(|e| e.is_queue_does_not_exist()) => {
-            let create = attributes.iter().fold(client.create_queue().queue_name(name), |create, (key, value)| create.attributes(key.clone(), value));
+            let create = attributes.iter().fold(client.create_queue().queue_name(name), |create, (key, value)| {
+                create.attributes(key.clone(), value)
+            });
             let created = create.send().await.map_err(|e| store_error(QUEUE, e))?;
             tracing::info!(queue = %name, "created a queue");
             created.queue_url
@@ -161,8 +188,17 @@ async fn queue_url(client: &aws_sdk_sqs::Client, name: &str, attributes: &[(Queu
 
 async fn queue_arn(client: &aws_sdk_sqs::Client, url: &str) -> Result<String, StoreError> {
     let arn = QueueAttributeName::QueueArn;
-    let answer = client.get_queue_attributes().queue_url(url).attribute_names(arn.clone()).send().await.map_err(|e| store_error(QUEUE, e))?;
-    answer.attributes.and_then(|mut all| all.remove(&arn)).ok_or_else(|| unavailable(QUEUE, format!("{url} has no ARN")))
+    let answer = client
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(arn.clone())
+        .send()
+        .await
+        .map_err(|e| store_error(QUEUE, e))?;
+    answer
+        .attributes
+        .and_then(|mut all| all.remove(&arn))
+        .ok_or_else(|| unavailable(QUEUE, format!("{url} has no ARN")))
 }
 
 async fn ensure_bucket(client: &aws_sdk_s3::Client, bucket: &str, region: &str) -> Result<(), StoreError> {
@@ -175,7 +211,8 @@ async fn ensure_bucket(client: &aws_sdk_s3::Client, bucket: &str, region: &str) 
     // us-east-1 is the one region that must not be named.
     if region != "us-east-1" {
         let place = BucketLocationConstraint::from(region);
-        create = create.create_bucket_configuration(CreateBucketConfiguration::builder().location_constraint(place).build());
+        create =
+            create.create_bucket_configuration(CreateBucketConfiguration::builder().location_constraint(place).build());
     }
     match create.send().await {
         Ok(_) => {
