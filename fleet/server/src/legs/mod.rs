@@ -62,12 +62,13 @@ impl LegLine {
         }
     }
 
-    /// Delivers the last events before the leg is dropped.
+    /// Delivers the last events, then waits until the call has let go of its leg.
     async fn close(mut self) {
         while let Some(event) = self.waiting.pop_front() {
             if self.events.send(event).await.is_err() {
                 return;
             }
         }
+        while self.commands.recv().await.is_some() {}
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Mouth {
     marks: VecDeque<Mark>,
     queued: usize,
     next_mark: u64,
+    /// The utterance whose first sound was sent and whose last was not.
+    sounding: Option<u32>,
     /// Playout position where the piece being played began.
     piece_began: u64,
 }
@@ -67,6 +69,7 @@ impl Mouth {
             marks: VecDeque::new(),
             queued: 0,
             next_mark: 0,
+            sounding: None,
             piece_began: 0,
         }
     }
@@ -87,11 +90,11 @@ impl Mouth {
                     None => events.push(MouthEvent::Failed { utterance }),
                 }
             }
-            MouthCommand::Stop => self.stop(),
+            MouthCommand::Stop => self.stop(events),
         }
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, events: &mut Vec<MouthEvent>) {
         if let Some(voice) = &self.voice {
             for utterance in &self.open {
                 voice.cancel(UtteranceId(u64::from(*utterance)));
@@ -100,6 +103,12 @@ impl Mouth {
         self.cancelled.append(&mut self.open);
         self.waiting.clear();
         self.media.clear();
+        // Between two pieces nothing is left to be cut: the leg will have nothing to report.
+        if self.marks.is_empty()
+            && let Some(utterance) = self.sounding.take()
+        {
+            events.push(MouthEvent::Cut { utterance, heard: String::new() });
+        }
     }
 
     /// The voice's next event; never, without a voice.
@@ -171,13 +180,17 @@ impl Mouth {
     pub(super) fn on_mark(&mut self, id: u64, at_sample: u64, events: &mut Vec<MouthEvent>) {
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.id <= id) {
             match mark.what {
-                Marked::Start { utterance } => events.push(MouthEvent::Started { utterance }),
+                Marked::Start { utterance } => {
+                    self.sounding = Some(utterance);
+                    events.push(MouthEvent::Started { utterance });
+                }
                 Marked::Piece { utterance, text, samples } => {
                     self.queued = self.queued.saturating_sub(samples);
                     events.push(MouthEvent::Played { utterance, text });
                 }
                 Marked::End { utterance } => {
                     self.begun.remove(&utterance);
+                    self.sounding = None;
                     events.push(MouthEvent::Finished { utterance });
                 }
             }
@@ -189,15 +202,20 @@ impl Mouth {
     /// A mark was dropped by a stop, which cut the playout at `at_sample`.
     pub(super) fn on_cleared(&mut self, id: u64, at_sample: u64, events: &mut Vec<MouthEvent>) {
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.id <= id) {
-            if let Marked::Piece { utterance, text, samples } = mark.what {
-                self.queued = self.queued.saturating_sub(samples);
-                if let Some(heard) = at_sample.checked_sub(self.piece_began).filter(|heard| *heard > 0) {
-                    let share = heard as f64 / samples.max(1) as f64;
-                    events.push(MouthEvent::Cut { utterance, heard: heard_part(&text, share).to_owned() });
+            let piece = match mark.what {
+                Marked::Piece { utterance, text, samples } => {
+                    self.queued = self.queued.saturating_sub(samples);
+                    Some((utterance, text, samples))
                 }
-                // Only the first piece had begun to sound.
-                self.piece_began = u64::MAX;
-            }
+                Marked::Start { .. } | Marked::End { .. } => None,
+            };
+            // Only the first piece that is cleared had begun to sound.
+            let Some(utterance) = self.sounding.take() else { continue };
+            let heard = piece.filter(|(of, _, _)| *of == utterance).map_or_else(String::new, |(_, text, samples)| {
+                let share = at_sample.saturating_sub(self.piece_began) as f64 / samples.max(1) as f64;
+                heard_part(&text, share).to_owned()
+            });
+            events.push(MouthEvent::Cut { utterance, heard });
         }
         if self.marks.is_empty() {
             self.piece_began = at_sample;
@@ -225,6 +243,75 @@ fn heard_part(text: &str, share: f64) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A mouth whose leg is played by the test.
+    fn mouth() -> Mouth {
+        Mouth::new(None, crate::rtp::AudioPort::closed().media)
+    }
+
+    fn audio(text: &str, samples: usize) -> TtsEvent {
+        TtsEvent::Audio { utterance: UtteranceId(1), samples: vec![0; samples].into(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn what_is_played_is_told_piece_by_piece() {
+        let mut mouth = mouth();
+        let mut events = Vec::new();
+        mouth.on_voice(audio("Hello there.", 800), &mut events);
+        mouth.on_voice(audio("How are you?", 800), &mut events);
+        mouth.on_voice(TtsEvent::Done { utterance: UtteranceId(1) }, &mut events);
+        for (mark, at) in [(1, 0), (2, 800), (3, 1600), (4, 1600)] {
+            mouth.on_mark(mark, at, &mut events);
+        }
+        assert_eq!(
+            events,
+            [
+                MouthEvent::FirstAudio { utterance: 1 },
+                MouthEvent::Started { utterance: 1 },
+                MouthEvent::Played { utterance: 1, text: "Hello there.".into() },
+                MouthEvent::Played { utterance: 1, text: "How are you?".into() },
+                MouthEvent::Finished { utterance: 1 },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stop_tells_once_how_much_of_the_running_piece_was_heard() {
+        let check = |cleared_at: u64, expect: &str| {
+            let mut mouth = mouth();
+            let mut events = Vec::new();
+            mouth.on_voice(audio("Hello there.", 800), &mut events);
+            mouth.on_voice(audio("How are you today?", 800), &mut events);
+            mouth.on_mark(1, 0, &mut events);
+            mouth.on_mark(2, 800, &mut events);
+            events.clear();
+            mouth.obey(MouthCommand::Stop, &mut events);
+            mouth.on_cleared(3, cleared_at, &mut events);
+            assert_eq!(events, [MouthEvent::Cut { utterance: 1, heard: expect.into() }], "{cleared_at}");
+        };
+        check(800, "");
+        check(1200, "How are");
+        check(1600, "How are you today?");
+    }
+
+    #[test]
+    fn a_stop_between_two_pieces_is_answered_at_once() {
+        let mut mouth = mouth();
+        let mut events = Vec::new();
+        mouth.on_voice(audio("Hello there.", 800), &mut events);
+        mouth.on_mark(1, 0, &mut events);
+        mouth.on_mark(2, 800, &mut events);
+        events.clear();
+        mouth.obey(MouthCommand::Stop, &mut events);
+        assert_eq!(events, [MouthEvent::Cut { utterance: 1, heard: String::new() }]);
+    }
+
+    #[test]
+    fn without_a_voice_everything_fails_at_once() {
+        let mut events = Vec::new();
+        mouth().obey(MouthCommand::Say { utterance: 7, text: "x".into(), last: true }, &mut events);
+        assert_eq!(events, [MouthEvent::Failed { utterance: 7 }]);
+    }
 
     #[test]
     fn only_whole_words_count_as_heard() {

@@ -96,10 +96,11 @@ impl Task {
             }
             Err(failure) => LegEvent::Failed(failure),
         };
-        // The media ends first, so that the recording is whole when the call hears of its end.
-        self.media.close().await;
         self.line.tell(last);
+        // The call still asks its media how much of the last words was heard, and closes it itself.
+        let media = self.media;
         self.line.close().await;
+        media.close().await;
     }
 
     async fn invite(&mut self, to: Addressing, hop: (String, u16), credentials: Option<Credentials>) -> Result<(CallHandle, mpsc::Receiver<Event>), LegFailure> {
