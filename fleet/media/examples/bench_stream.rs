@@ -1,4 +1,4 @@
-//! What one tick of one call costs: `cargo run --release -p ringfleet-media --example bench_stream`.
+//! What one tick of one call costs: `cargo run --release -p ringfleet-media --example bench_stream [CALLS]`.
 //! Prints microseconds; nothing is asserted, since a busy machine would lie.
 
 #![expect(clippy::print_stdout, reason = "a command whose output is its purpose")]
@@ -9,7 +9,6 @@ use media::{Clip, FRAME, FRAME_SAMPLES, MAX_PACKET, Remote, Stream, StreamConfig
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-const CALLS: usize = 1000;
 const SECONDS: usize = 10;
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -18,27 +17,28 @@ fn clock() -> Instant {
 }
 
 fn main() {
+    let calls: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1000);
     for (name, loss, encoded) in [
         ("clean, encoded loop", 0, true),
         ("clean, encoded while sent", 0, false),
         ("5 % loss, encoded loop", 20, true),
     ] {
-        let (receive, tick) = run(loss, encoded);
+        let (receive, tick) = run(calls, loss, encoded);
         let total = receive + tick;
-        let calls = 1_000_000.0 / 50.0 / total;
+        let room = 1_000_000.0 / 50.0 / total;
         println!(
-            "{name:28} receive {receive:.2} us + tick {tick:.2} us = {total:.2} us: {calls:.0} calls a core without I/O"
+            "{name:28} receive {receive:.2} us + tick {tick:.2} us = {total:.2} us: {room:.0} calls a core without I/O"
         );
     }
 }
 
 /// Microseconds per packet received and per tick, of so many calls in turn, as a media thread has it.
-fn run(lose_every: usize, encoded: bool) -> (f64, f64) {
+fn run(calls: usize, lose_every: usize, encoded: bool) -> (f64, f64) {
     let start = clock();
     let address: SocketAddr = ([127, 0, 0, 1], 4000).into();
     let tone: Vec<i16> = (0..8000).map(|n| (8000.0 * (std::f32::consts::TAU * n as f32 / 8.0).sin()) as i16).collect();
     let clip = if encoded { Clip::encoded(tone, Codec::Pcmu) } else { Clip::new(tone) };
-    let mut streams: Vec<Stream> = (0..CALLS)
+    let mut streams: Vec<Stream> = (0..calls)
         .map(|n| {
             let config = StreamConfig {
                 remote: Remote::new(address, Codec::Pcmu),
@@ -83,6 +83,6 @@ fn run(lose_every: usize, encoded: bool) -> (f64, f64) {
         ticking += clock() - received;
         receiving += received - began;
     }
-    let each = |time: Duration| time.as_secs_f64() * 1e6 / (CALLS * frames) as f64;
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / (calls * frames) as f64;
     (each(receiving), each(ticking))
 }

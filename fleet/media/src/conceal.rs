@@ -4,10 +4,8 @@
 //! Never lengthens or shortens time (that is `jitter`'s), and never invents a sound that outlasts
 //! [`FADE_END`].
 
-/// Shortest pitch period searched: 200 Hz at 8 kHz.
-const LAG_MIN: usize = 40;
-/// Longest pitch period searched: 66 Hz.
-const LAG_MAX: usize = 120;
+use crate::pitch::{LAG_MAX, Toward, best_lag};
+
 /// Samples compared at each lag: 20 ms.
 const WINDOW: usize = 160;
 const HISTORY: usize = 400;
@@ -84,7 +82,7 @@ impl Concealer {
 
     fn begin(&mut self) {
         self.source = self.history;
-        self.period = pitch_period(&self.history);
+        self.period = best_lag(&self.history, HISTORY - WINDOW, WINDOW, Toward::Past);
         let period = self.period;
         let overlap = period / 4;
         self.step = f32::from(self.history[HISTORY - 1]) - f32::from(self.history[HISTORY - 1 - period]);
@@ -119,33 +117,6 @@ impl Concealer {
 
 fn gain(n: usize) -> f32 {
     if n < FADE_START { 1.0 } else { 1.0 - (n - FADE_START) as f32 / (FADE_END - FADE_START) as f32 }
-}
-
-/// The lag at which the last 20 ms resemble what came before most: coarse on every second
-/// sample, then fine.
-fn pitch_period(history: &[i16; HISTORY]) -> usize {
-    let coarse = best_lag(history, (LAG_MIN..=LAG_MAX).step_by(2), 2);
-    let from = coarse.saturating_sub(1).max(LAG_MIN);
-    best_lag(history, from..=(coarse + 1).min(LAG_MAX), 1)
-}
-
-fn best_lag(history: &[i16; HISTORY], lags: impl Iterator<Item = usize>, step: usize) -> usize {
-    let recent = &history[HISTORY - WINDOW..];
-    let mut best = (LAG_MAX, f32::MIN);
-    for lag in lags {
-        let earlier = &history[HISTORY - WINDOW - lag..HISTORY - lag];
-        let (mut cross, mut energy) = (0.0f32, 1.0f32);
-        for (a, b) in recent.iter().zip(earlier).step_by(step) {
-            let (a, b) = (f32::from(*a), f32::from(*b));
-            cross += a * b;
-            energy += b * b;
-        }
-        let score = cross / energy.sqrt();
-        if score > best.1 {
-            best = (lag, score);
-        }
-    }
-    best.0
 }
 
 #[cfg(test)]

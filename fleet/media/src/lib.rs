@@ -17,6 +17,7 @@ pub mod echo;
 pub mod jitter;
 pub mod latch;
 pub mod pacer;
+mod pitch;
 pub mod playout;
 pub mod recorder;
 pub mod resample;

@@ -65,8 +65,8 @@ pub struct Recorder {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Channel {
-    Customer = 0,
-    Bot = 2,
+    Customer,
+    Bot,
 }
 
 impl Recorder {
@@ -189,10 +189,18 @@ impl Recorder {
             };
             let from = at % BLOCK_FRAMES;
             let count = samples.len().min(BLOCK_FRAMES - from);
-            let frames = block[from * FRAME_BYTES..(from + count) * FRAME_BYTES].chunks_exact_mut(FRAME_BYTES);
-            let offset = channel as usize;
-            for (frame, sample) in frames.zip(samples) {
-                frame[offset..offset + 2].copy_from_slice(&sample.to_le_bytes());
+            let (frames, _) = block[from * FRAME_BYTES..(from + count) * FRAME_BYTES].as_chunks_mut::<FRAME_BYTES>();
+            match channel {
+                Channel::Customer => {
+                    for (frame, sample) in frames.iter_mut().zip(samples) {
+                        [frame[0], frame[1]] = sample.to_le_bytes();
+                    }
+                }
+                Channel::Bot => {
+                    for (frame, sample) in frames.iter_mut().zip(samples) {
+                        [frame[2], frame[3]] = sample.to_le_bytes();
+                    }
+                }
             }
             samples = &samples[count..];
             at += count;

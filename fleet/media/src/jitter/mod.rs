@@ -2,8 +2,8 @@
 //!
 //! Samples lie in a ring by their RTP timestamp, with one validity bit each, so reordering,
 //! odd packet lengths and overlaps need no special case and nothing can be played twice. The delay
-//! is steered by how early packets come ([`delay`]); it changes by whole pitch periods
-//! ([`stretch`]), which also absorbs the drift between the far clock and ours.
+//! is steered by how early packets come (`delay`); it changes by whole pitch periods
+//! (`stretch`), which also absorbs the drift between the far clock and ours.
 //!
 //! Never allocates after construction and never holds more than [`CAPACITY`] samples, whatever
 //! timestamps come.

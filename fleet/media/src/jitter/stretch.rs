@@ -2,10 +2,10 @@
 //! so pitch and loudness stay. Never needs more than the frame, its neighbours and the stack.
 
 use crate::FRAME_SAMPLES;
+use crate::pitch::{Toward, best_lag};
 
-const LAG_MIN: usize = 40;
 /// The most that one call removes or inserts: 15 ms.
-pub(super) const LAG_MAX: usize = 120;
+pub(super) use crate::pitch::LAG_MAX;
 /// What [`shrink`] must be given.
 pub(super) const SHRINK_INPUT: usize = FRAME_SAMPLES + LAG_MAX;
 /// Samples over which one waveform turns into the other.
@@ -15,7 +15,7 @@ const COMPARE: usize = 80;
 
 /// Makes one frame of more than one; returns how many samples were left out.
 pub(super) fn shrink(input: &[i16; SHRINK_INPUT], out: &mut [i16; FRAME_SAMPLES]) -> usize {
-    let lag = best_lag(|lag| (&input[BLEND..BLEND + COMPARE], &input[BLEND + lag..BLEND + lag + COMPARE]));
+    let lag = best_lag(input, BLEND, COMPARE, Toward::Future);
     out[..BLEND].copy_from_slice(&input[..BLEND]);
     for n in BLEND..2 * BLEND {
         out[n] = blend(input[n], input[n + lag], n - BLEND);
@@ -35,7 +35,7 @@ pub(super) fn lengthen(
     all[..FRAME_SAMPLES].copy_from_slice(played);
     all[FRAME_SAMPLES..].copy_from_slice(input);
     let from = FRAME_SAMPLES;
-    let lag = best_lag(|lag| (&all[from..from + COMPARE], &all[from - lag..from - lag + COMPARE]));
+    let lag = best_lag(&all, from, COMPARE, Toward::Past);
     for n in 0..BLEND {
         out[n] = blend(all[from + n], all[from + n - lag], n);
     }
@@ -49,32 +49,10 @@ fn blend(from: i16, to: i16, n: usize) -> i16 {
     ((i32::from(from) * (whole - mix) + i32::from(to) * mix) / whole) as i16
 }
 
-/// The lag whose two stretches are most alike: coarse, then fine.
-fn best_lag<'a>(pair: impl Fn(usize) -> (&'a [i16], &'a [i16])) -> usize {
-    let search = |lags: &mut dyn Iterator<Item = usize>, step: usize| {
-        let mut best = (LAG_MAX, f32::MIN);
-        for lag in lags {
-            let (a, b) = pair(lag);
-            let (mut cross, mut energy) = (0.0f32, 1.0f32);
-            for (a, b) in a.iter().zip(b).step_by(step) {
-                let (a, b) = (f32::from(*a), f32::from(*b));
-                cross += a * b;
-                energy += b * b;
-            }
-            let score = cross / energy.sqrt();
-            if score > best.1 {
-                best = (lag, score);
-            }
-        }
-        best.0
-    };
-    let coarse = search(&mut (LAG_MIN..=LAG_MAX).step_by(2), 2);
-    search(&mut (coarse.saturating_sub(1).max(LAG_MIN)..=(coarse + 1).min(LAG_MAX)), 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pitch::LAG_MIN;
     use crate::test_support::{energy, sine, voiced};
 
     fn steepest(samples: &[i16]) -> i32 {
