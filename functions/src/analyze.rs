@@ -42,12 +42,19 @@ async fn claim(platform: &Platform, row: &CallRow) -> Result<Option<u32>, StoreE
     let until = now + platform.settings.analysis.lease;
     let calls = &platform.tables.calls;
     let before = match row.next_step {
-        Some(NextStep::Announce) => {
-            if calls.take_step(row.call_id, &[NextStep::Announce], Some(NextStep::Analyze), until).await? == Owned::Lost {
-                return Ok(None);
-            }
-            0
-        }
+        Some(NextStep::Announce) => match calls
+            .take_step(row.call_id, &[NextStep::Announce], Some(NextStep::Analyze), until)
+            .await?
+        {
+            Owned::Written => 0,
+            // The server that announced the call takes the same step, right after its message: look again.
+            Owned::Lost => match calls.get(row.call_id).await? {
+                Some(CallEntry::Call(moved)) if moved.next_step == Some(NextStep::Analyze) && moved.step_tries == 0 => {
+                    0
+                }
+                _ => return Ok(None),
+            },
+        },
         Some(NextStep::Analyze) if row.step_tries > 0 && row.due_at.is_some_and(|due| due > now) => return Ok(None),
         Some(NextStep::Analyze) => row.step_tries,
         Some(NextStep::Push) | None => return Ok(None),
@@ -64,7 +71,13 @@ struct Settled {
 }
 
 /// `None`: not yet; `sweep` brings the call back when the lease is over.
-async fn judge(platform: &Platform, row: &CallRow, reason: EndReason, bot: Option<&Bot>, tries: u32) -> Result<Option<Settled>, StoreError> {
+async fn judge(
+    platform: &Platform,
+    row: &CallRow,
+    reason: EndReason,
+    bot: Option<&Bot>,
+    tries: u32,
+) -> Result<Option<Settled>, StoreError> {
     let now = platform.outside.clock.now();
     let limits = &platform.settings.analysis;
     let Some((record, row)) = record_or_wait(platform, row, now).await? else { return Ok(None) };
@@ -101,7 +114,11 @@ async fn judge(platform: &Platform, row: &CallRow, reason: EndReason, bot: Optio
 }
 
 /// The call's record, waiting for it while its server may still upload it; then what checkpoints hold.
-async fn record_or_wait(platform: &Platform, row: &CallRow, now: Timestamp) -> Result<Option<(Record, CallRow)>, StoreError> {
+async fn record_or_wait(
+    platform: &Platform,
+    row: &CallRow,
+    now: Timestamp,
+) -> Result<Option<(Record, CallRow)>, StoreError> {
     match record(platform, row).await {
         Ok(Some(found)) => return Ok(Some((found, row.clone()))),
         Ok(None) if since(row.ended_at, now) <= platform.settings.analysis.record_wait => return Ok(None),
@@ -129,10 +146,13 @@ async fn go_on(platform: &Platform, row: &CallRow, settled: Settled) -> Result<(
     let calls = &platform.tables.calls;
     calls.note_analysis(row.call_id, settled.status, settled.disposition.as_deref()).await?;
     let due = platform.outside.clock.now() + platform.settings.sweep.again_after;
-    if calls.take_step(row.call_id, &[NextStep::Announce, NextStep::Analyze], Some(NextStep::Push), due).await? == Owned::Lost {
+    if calls.take_step(row.call_id, &[NextStep::Announce, NextStep::Analyze], Some(NextStep::Push), due).await?
+        == Owned::Lost
+    {
         return Ok(());
     }
     tracing::info!(call.id = %row.call_id, bot.id = %row.bot_id, analysis = ?settled.status, "analysed");
+    metrics::counter!("ringfleet_analyses_total", "status" => status_word(settled.status)).increment(1);
     let job = Job { call_id: row.call_id, channel: None };
     if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await {
         tracing::warn!(call.id = %row.call_id, error = %cause, "push not queued; sweep will");
@@ -141,7 +161,20 @@ async fn go_on(platform: &Platform, row: &CallRow, settled: Settled) -> Result<(
 }
 
 fn skipped(note: &str, disposition: Option<String>) -> Settled {
-    Settled { status: AnalysisStatus::Skipped, analysis: Analysis { analysis: Map::new(), note: Some(note.to_owned()) }, disposition }
+    Settled {
+        status: AnalysisStatus::Skipped,
+        analysis: Analysis { analysis: Map::new(), note: Some(note.to_owned()) },
+        disposition,
+    }
+}
+
+fn status_word(status: AnalysisStatus) -> &'static str {
+    match status {
+        AnalysisStatus::Pending => "pending",
+        AnalysisStatus::Done => "done",
+        AnalysisStatus::Skipped => "skipped",
+        AnalysisStatus::Failed => "failed",
+    }
 }
 
 fn skip_word(why: SkipReason) -> &'static str {

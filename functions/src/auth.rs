@@ -52,7 +52,8 @@ impl FromRequestParts<Platform> for Admin {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
-        let Authenticated(caller) = <Authenticated as FromRequestParts<Platform>>::from_request_parts(parts, platform).await?;
+        let Authenticated(caller) =
+            <Authenticated as FromRequestParts<Platform>>::from_request_parts(parts, platform).await?;
         if caller.is_admin() { Ok(Self(caller)) } else { Err(Refusal::Forbidden) }
     }
 }
@@ -74,7 +75,8 @@ async fn identify(platform: &Platform, text: &str) -> Result<Option<Caller>, Sto
     let now = platform.outside.clock.now();
     let caller = row.caller(now);
     let not_since = now - TOUCH_EVERY;
-    if caller.is_some() && row.last_used_at.is_none_or(|last| last < not_since)
+    if caller.is_some()
+        && row.last_used_at.is_none_or(|last| last < not_since)
         && let Err(cause) = platform.tables.api_keys.touch(&hash, now, not_since).await
     {
         // The request is good all the same: only a display field stays behind.

@@ -25,11 +25,13 @@ impl<S: Send + Sync> FromRequest<S> for CappedBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let headers = request.headers();
-        let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let encoded =
+            headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
         if encoded {
             return Err(Refusal::ContentEncoding);
         }
-        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+        let announced =
+            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
         if announced.is_some_and(|length| length > BODY_MAX as u64) {
             return Err(Refusal::BodyTooLarge(BODY_MAX));
         }
@@ -51,7 +53,8 @@ impl CappedBody {
     /// # Errors
     /// 422 that says where and why it is none.
     pub fn object(&self) -> Result<Value, Refusal> {
-        let text = strict_json::check(&self.0).map_err(|fault| Refusal::Invalid(vec![FieldError::body("", "json_invalid", fault.to_string())]))?;
+        let text = strict_json::check(&self.0)
+            .map_err(|fault| Refusal::Invalid(vec![FieldError::body("", "json_invalid", fault.to_string())]))?;
         match serde_json::from_str(text) {
             Ok(value @ Value::Object(_)) => Ok(value),
             Ok(_) => Err(Refusal::Invalid(vec![FieldError::body("", "object_type", "the body is a JSON object")])),

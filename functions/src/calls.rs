@@ -89,9 +89,15 @@ impl Live {
     }
 }
 
-async fn read(State(platform): State<Platform>, Authenticated(caller): Authenticated, Path(id): Path<String>) -> Result<Json<Shown>, Refusal> {
+async fn read(
+    State(platform): State<Platform>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Json<Shown>, Refusal> {
     let row = visible(&platform, &caller, &id).await?;
-    let Some(ended) = Ended::read(&platform, &row).await? else { return Ok(Json(Shown::Live(Box::new(Live::of(row))))) };
+    let Some(ended) = Ended::read(&platform, &row).await? else {
+        return Ok(Json(Shown::Live(Box::new(Live::of(row)))));
+    };
     Ok(Json(Shown::Ended { state: CallState::Ended, result: Box::new(ended.result), warnings: row.warnings }))
 }
 
@@ -101,7 +107,11 @@ struct Taken {
 }
 
 /// 202 in each case in which the call ends or has ended: asking twice is as good as asking once.
-async fn hang_up(State(platform): State<Platform>, Authenticated(caller): Authenticated, Path(id): Path<String>) -> Result<Response, Refusal> {
+async fn hang_up(
+    State(platform): State<Platform>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
     let row = visible(&platform, &caller, &id).await?;
     if row.state != CallState::Ended {
         tell_server(&platform, &row).await?;
@@ -112,7 +122,9 @@ async fn hang_up(State(platform): State<Platform>, Authenticated(caller): Authen
 async fn tell_server(platform: &Platform, row: &CallRow) -> Result<(), Refusal> {
     let server = platform.tables.servers.get(&row.owner.server_id).await?;
     // Another incarnation does not have the call: `reap` ends it.
-    let Some(server) = server.filter(|server| server.epoch == row.owner.epoch) else { return Err(Refusal::ServerSilent) };
+    let Some(server) = server.filter(|server| server.epoch == row.owner.epoch) else {
+        return Err(Refusal::ServerSilent);
+    };
     let known = platform.outside.fleet.hang_up(&server, row.call_id, HANG_UP_WITHIN).await.map_err(|cause| {
         tracing::warn!(call.id = %row.call_id, server.id = %server.server_id, error = %cause, "hang-up did not reach the server");
         Refusal::ServerSilent
@@ -143,11 +155,19 @@ struct Token {
 }
 
 /// `{call_id}.wav?token=…`: whoever has the URL may listen; the token is its only key.
-async fn recording(State(platform): State<Platform>, Path(file): Path<String>, Query(query): Query<Token>) -> Result<Response, Refusal> {
+async fn recording(
+    State(platform): State<Platform>,
+    Path(file): Path<String>,
+    Query(query): Query<Token>,
+) -> Result<Response, Refusal> {
     let missing = || Refusal::NotFound("recording");
     let id = file.strip_suffix(".wav").ok_or_else(missing)?;
-    let row = call_row(&platform, id).await?.filter(|row| is_token(&query.token, &row.recording_token)).ok_or_else(missing)?;
+    let row = call_row(&platform, id)
+        .await?
+        .filter(|row| is_token(&query.token, &row.recording_token))
+        .ok_or_else(missing)?;
     match row.recording_status {
+        _ if row.state != CallState::Ended => Err(Refusal::RecordingPending),
         RecordingStatus::Pending => Err(Refusal::RecordingPending),
         RecordingStatus::None | RecordingStatus::Lost => Err(missing()),
         RecordingStatus::Complete | RecordingStatus::Partial => {

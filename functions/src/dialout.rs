@@ -49,20 +49,33 @@ async fn dialout(
     headers: HeaderMap,
     body: CappedBody,
 ) -> Result<Json<Accepted>, Refusal> {
+    let answer = answer(&platform, &caller, &headers, &body).await;
+    let outcome = answer.as_ref().map_or_else(Refusal::code, |_| "accepted");
+    metrics::counter!("ringfleet_dialout_total", "outcome" => outcome).increment(1);
+    answer
+}
+
+async fn answer(
+    platform: &Platform,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &CappedBody,
+) -> Result<Json<Accepted>, Refusal> {
     let started = Instant::now();
     let now = platform.outside.clock.now();
     let request = parse(&body.0).map_err(Refusal::Invalid)?;
-    if is_strict(&headers) && !request.unknown.is_empty() {
+    if is_strict(headers) && !request.unknown.is_empty() {
         return Err(Refusal::Invalid(request.unknown_as_errors()));
     }
-    let bot = callable_bot(&platform, &caller, &request).await?;
+    let bot = callable_bot(platform, caller, &request).await?;
     if !bot.hours.is_open(now) {
         return Err(Refusal::OutsideActiveHours { now, next_open_at: bot.hours.next_open(now) });
     }
-    let (trunk, numbers) = carrying_trunk(&platform, &bot, &request, now).await?;
+    let (trunk, numbers) = carrying_trunk(platform, &bot, &request, now).await?;
     let call_id = mint_call_id(&*platform.outside.clock, &*platform.outside.entropy);
-    let offer = Offer { command: command(call_id, &bot, &trunk, numbers, request, &caller), group: trunk.server_group.clone() };
-    let placed = placing::place(&platform, &offer, started).await?;
+    let offer =
+        Offer { command: command(call_id, &bot, &trunk, numbers, request, caller), group: trunk.server_group.clone() };
+    let placed = placing::place(platform, &offer, started).await?;
     tracing::info!(call.id = %call_id, bot.id = %bot.bot_id, trunk.id = %trunk.trunk_id, outcome = placed.word(), "dialout");
     match placed {
         Placed::Accepted => Ok(Json(Accepted { status: "ok", call_id })),
@@ -73,8 +86,14 @@ async fn dialout(
 
 /// `Prefer: handling=strict` (RFC 7240).
 fn is_strict(headers: &HeaderMap) -> bool {
-    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split([',', ';']));
-    preferences.map(|text| text.replace([' ', '"'], "")).any(|preference| preference.eq_ignore_ascii_case("handling=strict"))
+    let preferences = headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split([',', ';']));
+    preferences
+        .map(|text| text.replace([' ', '"'], ""))
+        .any(|preference| preference.eq_ignore_ascii_case("handling=strict"))
 }
 
 /// The bot, if there is one, it is enabled, and the caller may use it: all else is the same 404.
@@ -88,7 +107,12 @@ async fn callable_bot(platform: &Platform, caller: &Caller, request: &DialoutReq
 
 /// The first of the bot's trunks that may carry the call. The numbers are judged by the first that exists:
 /// a fault there is the client's to mend; a full trunk passes the call on to the next.
-async fn carrying_trunk(platform: &Platform, bot: &Bot, request: &DialoutRequest, now: Timestamp) -> Result<(Trunk, PlacedNumbers), Refusal> {
+async fn carrying_trunk(
+    platform: &Platform,
+    bot: &Bot,
+    request: &DialoutRequest,
+    now: Timestamp,
+) -> Result<(Trunk, PlacedNumbers), Refusal> {
     let mut refusal = Refusal::NoTrunk;
     let mut servers: Option<Vec<ServerRow>> = None;
     for id in &bot.trunk_ids {
@@ -110,7 +134,12 @@ async fn carrying_trunk(platform: &Platform, bot: &Bot, request: &DialoutRequest
     Err(refusal)
 }
 
-async fn judged_numbers(platform: &Platform, bot: &Bot, trunk: &Trunk, request: &DialoutRequest) -> Result<Result<PlacedNumbers, Vec<FieldError>>, StoreError> {
+async fn judged_numbers(
+    platform: &Platform,
+    bot: &Bot,
+    trunk: &Trunk,
+    request: &DialoutRequest,
+) -> Result<Result<PlacedNumbers, Vec<FieldError>>, StoreError> {
     let own = match dialled(request, trunk) {
         Ok(number) => platform.tables.bots.by_number(number.e164.as_str()).await?.is_some(),
         Err(_) => false,
@@ -124,7 +153,14 @@ fn calls_on(trunk: &TrunkId, servers: &[ServerRow], now: Timestamp) -> u32 {
     alive.filter_map(|server| server.trunk_calls.get(trunk)).fold(0, |sum, calls| sum.saturating_add(*calls))
 }
 
-fn command(call_id: CallId, bot: &Bot, trunk: &Trunk, numbers: PlacedNumbers, request: DialoutRequest, caller: &Caller) -> placing::Draft {
+fn command(
+    call_id: CallId,
+    bot: &Bot,
+    trunk: &Trunk,
+    numbers: PlacedNumbers,
+    request: DialoutRequest,
+    caller: &Caller,
+) -> placing::Draft {
     let unknown = request.unknown.iter().take(MAX_WARNINGS).map(|name| format!("unknown field in the dialout: {name}"));
     placing::Draft {
         call_id,

@@ -59,10 +59,15 @@ mod tests {
         ]}))
         .unwrap();
         let answer = batch(event, |job| async move {
-            if job.channel.is_some() { Err(StoreError::Unavailable { what: "calls", cause: "test".into() }) } else { Ok(()) }
+            if job.channel.is_some() {
+                Err(StoreError::Unavailable { what: "calls", cause: "test".into() })
+            } else {
+                Ok(())
+            }
         })
         .await;
-        let failed: Vec<_> = answer.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+        let failed: Vec<_> =
+            answer.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
         assert_eq!(failed, ["bad"]);
     }
 }

@@ -59,7 +59,13 @@ async fn fleet(State(platform): State<Platform>, caller: Option<Authenticated>) 
     servers.sort_by(|a, b| a.server_id.cmp(&b.server_id));
     let sum = capacity(&servers, now);
     let workers = caller.is_some().then(|| servers.iter().map(|server| worker(server, now)).collect());
-    Ok(Json(FleetHealth { status: "ok", fleet_calls: sum.calls, fleet_max: sum.max, fleet_available: sum.available, workers }))
+    Ok(Json(FleetHealth {
+        status: "ok",
+        fleet_calls: sum.calls,
+        fleet_max: sum.max,
+        fleet_available: sum.available,
+        workers,
+    }))
 }
 
 fn worker(server: &ServerRow, now: Timestamp) -> Worker {

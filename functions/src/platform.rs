@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::delivery::Schedule;
-use domain::ports::{ApiKeys, Bots, Calls, Clock, Deliveries, Entropy, Fleet, Objects, Outbound, Queues, Seal, Servers, Trunks};
+use domain::ports::{
+    ApiKeys, Bots, Calls, Clock, Deliveries, Entropy, Fleet, Objects, Outbound, Queues, Seal, Servers, Trunks,
+};
 use domain::secret::SecretString;
 
 /// The tables, one port each.
@@ -108,7 +110,12 @@ pub struct PlacingBudget {
 
 impl Default for PlacingBudget {
     fn default() -> Self {
-        Self { per_server: Duration::from_secs(2), servers: 3, total: Duration::from_secs(8), fence: Duration::from_millis(1500) }
+        Self {
+            per_server: Duration::from_secs(2),
+            servers: 3,
+            total: Duration::from_secs(8),
+            fence: Duration::from_millis(1500),
+        }
     }
 }
 
@@ -125,7 +132,12 @@ pub struct DeliveryLimits {
 
 impl Default for DeliveryLimits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), total: Duration::from_secs(15), answer: 64 * 1024, lease_margin: Duration::from_secs(15) }
+        Self {
+            connect: Duration::from_secs(5),
+            total: Duration::from_secs(15),
+            answer: 64 * 1024,
+            lease_margin: Duration::from_secs(15),
+        }
     }
 }
 
@@ -170,6 +182,8 @@ pub struct ReapLimits {
     pub unknown_server: Duration,
     /// When `sweep` may announce a reaped call again.
     pub announce_again: Duration,
+    /// Between two passes within one minute's schedule event.
+    pub every: Duration,
 }
 
 impl Default for ReapLimits {
@@ -181,6 +195,7 @@ impl Default for ReapLimits {
             overdue: Duration::from_secs(120),
             unknown_server: Duration::from_secs(60),
             announce_again: Duration::from_secs(60),
+            every: Duration::from_secs(10),
         }
     }
 }

@@ -83,8 +83,17 @@ fn facts(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
         Refusal::PreconditionRequired => (S::PRECONDITION_REQUIRED, "precondition_required", "Precondition required"),
         Refusal::PreconditionFailed => (S::PRECONDITION_FAILED, "precondition_failed", "Precondition failed"),
         Refusal::ServerSilent => (S::SERVICE_UNAVAILABLE, "server_silent", "Server silent"),
-        Refusal::Store(StoreError::Unavailable { .. }) => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+        Refusal::Store(StoreError::Unavailable { .. }) => {
+            (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
+        }
         Refusal::Store(_) | Refusal::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+    }
+}
+
+impl Refusal {
+    /// The machine word, also for metrics.
+    pub fn code(&self) -> &'static str {
+        facts(self).1
     }
 }
 
@@ -136,14 +145,16 @@ impl IntoResponse for Refusal {
             Self::BodyBroken => Some(vec![FieldError::body("", "body_broken", "the body broke off")]),
             _ => None,
         };
-        let body = Body { r#type: problem_type(code), title, status: status.as_u16(), detail, code, errors, next_open_at };
+        let body =
+            Body { r#type: problem_type(code), title, status: status.as_u16(), detail, code, errors, next_open_at };
         let mut response = problem_response(status, &body);
         let headers = response.headers_mut();
         if let Some(wait) = wait {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey realm=\"ringfleet\", header=\"X-API-Key\""));
+            headers
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey realm=\"ringfleet\", header=\"X-API-Key\""));
         }
         response
     }
@@ -171,8 +182,6 @@ async fn nothing_here() -> Refusal {
     Refusal::NotFound("path")
 }
 
-// The signature is what `CatchPanicLayer` asks for.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
 fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
     let said = cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = said.unwrap_or("(no text)"), "a handler panicked");
@@ -191,17 +200,100 @@ async fn shape(request: Request, next: Next) -> Response {
         return response;
     }
     let (code, title, detail) = match status {
-        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "Method not allowed", "this path has other methods; see Allow"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ("method_not_allowed", "Method not allowed", "this path has other methods; see Allow")
+        }
         StatusCode::NOT_FOUND => ("not_found", "Not found", "no such path"),
         StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "Body too large", "the body is too large"),
         StatusCode::BAD_REQUEST => ("bad_request", "Bad request", "the path or query is not readable"),
         _ => ("refused", status.canonical_reason().unwrap_or("Refused"), "the request was refused"),
     };
     let allow = response.headers().get(ALLOW).cloned();
-    let body = Body { r#type: problem_type(code), title, status: status.as_u16(), detail: detail.to_owned(), code, errors: None, next_open_at: None };
+    let body = Body {
+        r#type: problem_type(code),
+        title,
+        status: status.as_u16(),
+        detail: detail.to_owned(),
+        code,
+        errors: None,
+        next_open_at: None,
+    };
     let mut shaped = problem_response(status, &body);
     if let Some(allow) = allow {
         shaped.headers_mut().insert(ALLOW, allow);
     }
     shaped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::extract::Path;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::body::CappedBody;
+    use crate::testing::request;
+
+    async fn panics() {
+        panic!("a secret detail");
+    }
+    async fn echo(Path(text): Path<String>) -> String {
+        text
+    }
+    async fn length(body: CappedBody) -> String {
+        body.0.len().to_string()
+    }
+
+    fn app() -> Router {
+        dress(
+            Router::new()
+                .route("/panics", get(panics))
+                .route("/echo/{text}", get(echo))
+                .route("/length", get(echo).post(length)),
+        )
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_is_a_problem() {
+        let check =
+            async |method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>, status: u16, code: &str| {
+                let answer = request(&app(), method, path, None, headers, body).await;
+                assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path}");
+                let told = answer.json();
+                assert_eq!(told["type"], format!("urn:ringfleet:problem:{code}"), "{path}");
+                assert_eq!(told["status"], status, "{path}");
+                assert!(told["title"].is_string() && told["detail"].is_string(), "{path}");
+                assert_eq!(answer.header("content-type"), "application/problem+json", "{path}");
+                assert!(!told.to_string().contains("secret detail"));
+            };
+        check("GET", "/nowhere", &[], vec![], 404, "not_found").await;
+        check("GET", "/panics", &[], vec![], 500, "internal").await;
+        check("GET", "/echo/%FF", &[], vec![], 400, "bad_request").await;
+        check("DELETE", "/echo/x", &[], vec![], 405, "method_not_allowed").await;
+        check("POST", "/length", &[], vec![b' '; 256 * 1024 + 1], 413, "body_too_large").await;
+        check("POST", "/length", &[("content-length", "262145")], vec![], 413, "body_too_large").await;
+        check("POST", "/length", &[("content-encoding", "br")], vec![], 415, "content_encoding").await;
+    }
+
+    #[tokio::test]
+    async fn a_body_of_the_cap_is_read() {
+        let answer =
+            request(&app(), "POST", "/length", None, &[("content-encoding", "identity")], vec![b' '; 256 * 1024]).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (200, b"262144".as_slice()));
+    }
+
+    #[test]
+    fn waits_are_whole_seconds_and_never_none_at_all() {
+        let now = Timestamp::from_second(1000).expect("in range");
+        let closed = |open: Option<Timestamp>| retry_after(&Refusal::OutsideActiveHours { now, next_open_at: open });
+        assert_eq!(closed(Some(now + Duration::from_millis(500))), Some(Duration::from_secs(1)));
+        assert_eq!(closed(Some(now)), Some(Duration::from_secs(1)));
+        assert_eq!(closed(None), Some(Duration::from_secs(86_400)));
+        assert_eq!(retry_after(&Refusal::NoTrunk), None);
+        let response =
+            Refusal::OutsideActiveHours { now, next_open_at: Some(now + Duration::from_millis(1500)) }.into_response();
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+    }
 }

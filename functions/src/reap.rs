@@ -23,8 +23,12 @@ use domain::ports::StoreError;
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::platform::Platform;
+
+/// The next event comes after this long; the last pass must have begun before.
+const MINUTE: Duration = Duration::from_secs(55);
 
 /// What one pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +48,12 @@ pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
     let servers: HashMap<ServerId, ServerRow> =
         platform.tables.servers.all().await?.into_iter().map(|server| (server.server_id.clone(), server)).collect();
     if majority_is_silent(platform, servers.values(), now) {
-        tracing::error!(alarm = "reap_stopped", servers = servers.len(), "more than half of the fleet looks dead; nothing is reaped");
+        metrics::counter!("ringfleet_reap_stopped_total").increment(1);
+        tracing::error!(
+            alarm = "reap_stopped",
+            servers = servers.len(),
+            "more than half of the fleet looks dead; nothing is reaped"
+        );
         return Ok(Report { alarm: true, ..Report::default() });
     }
     let owners: HashSet<Owner> = platform.tables.calls.owners_of_open().await?.into_iter().collect();
@@ -60,19 +69,22 @@ pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
     Ok(report)
 }
 
-/// Passes for as long as one schedule event lasts, `every` so often: the schedule itself has no finer grain than a minute.
+/// Passes for as long as one schedule event lasts: the schedule itself has no finer grain than a minute.
 ///
 /// # Errors
 /// The last pass's, if it failed.
-pub async fn for_a_minute(platform: &Platform, every: Duration) -> Result<(), StoreError> {
-    let end = tokio::time::Instant::now() + Duration::from_secs(55);
-    let mut ticks = tokio::time::interval(every.max(Duration::from_secs(1)));
-    let mut last = Ok(());
-    while tokio::time::Instant::now() < end {
+pub async fn for_a_minute(platform: &Platform) -> Result<(), StoreError> {
+    let every = platform.settings.reap.every.max(Duration::from_secs(1));
+    let end = tokio::time::Instant::now() + MINUTE.saturating_sub(every);
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
         ticks.tick().await;
-        last = pass(platform).await.map(|_| ());
+        let last = pass(platform).await.map(|_| ());
+        if tokio::time::Instant::now() >= end {
+            return last;
+        }
     }
-    last
 }
 
 fn is_silent(platform: &Platform, server: &ServerRow, now: Timestamp) -> bool {
@@ -105,9 +117,15 @@ fn fate(servers: &HashMap<ServerId, ServerRow>, gone: &HashSet<Owner>, owner: &O
 }
 
 /// Knocks at every silent server that owns a live call, all at once; answers the owners that are gone.
-async fn knock_at_silent(platform: &Platform, servers: &HashMap<ServerId, ServerRow>, owners: &HashSet<Owner>, now: Timestamp) -> HashSet<Owner> {
+async fn knock_at_silent(
+    platform: &Platform,
+    servers: &HashMap<ServerId, ServerRow>,
+    owners: &HashSet<Owner>,
+    now: Timestamp,
+) -> HashSet<Owner> {
     let mut knocks = JoinSet::new();
-    for server in servers.values().filter(|server| is_silent(platform, server, now) && owners.contains(&server.owner())) {
+    for server in servers.values().filter(|server| is_silent(platform, server, now) && owners.contains(&server.owner()))
+    {
         let (platform, server) = (platform.clone(), server.clone());
         knocks.spawn(async move {
             let answer = platform.outside.fleet.alive(&server, platform.settings.reap.knock).await;
@@ -118,7 +136,13 @@ async fn knock_at_silent(platform: &Platform, servers: &HashMap<ServerId, Server
     knocks.join_all().await.into_iter().flatten().collect()
 }
 
-async fn end_calls(platform: &Platform, owner: &Owner, fate: Fate, server: Option<&ServerRow>, now: Timestamp) -> Result<u32, StoreError> {
+async fn end_calls(
+    platform: &Platform,
+    owner: &Owner,
+    fate: Fate,
+    server: Option<&ServerRow>,
+    now: Timestamp,
+) -> Result<u32, StoreError> {
     let mut ended = 0;
     for row in platform.tables.calls.open_on(&owner.server_id).await?.into_iter().filter(|row| row.owner == *owner) {
         if !is_lost(platform, &row, fate, server, now).await {
@@ -129,7 +153,9 @@ async fn end_calls(platform: &Platform, owner: &Owner, fate: Fate, server: Optio
         match ending::end(platform, &row, last_seen).await {
             Ok(true) => ended += 1,
             Ok(false) => {}
-            Err(cause) => tracing::error!(call.id = %row.call_id, error = %cause, "a lost call could not be ended; the next pass tries again"),
+            Err(cause) => {
+                tracing::error!(call.id = %row.call_id, error = %cause, "a lost call could not be ended; the next pass tries again")
+            }
         }
     }
     Ok(ended)
@@ -156,9 +182,16 @@ async fn still_held(platform: &Platform, row: &CallRow, server: Option<&ServerRo
 }
 
 /// Takes rows of servers off that are silent for long and own nothing; one that lives after all puts its row again.
-async fn forget_old_rows(platform: &Platform, servers: &HashMap<ServerId, ServerRow>, owners: &HashSet<Owner>, now: Timestamp) {
+async fn forget_old_rows(
+    platform: &Platform,
+    servers: &HashMap<ServerId, ServerRow>,
+    owners: &HashSet<Owner>,
+    now: Timestamp,
+) {
     let remembered = platform.settings.reap.forgotten.as_secs_f64();
-    for server in servers.values().filter(|server| server.age_seconds(now) > remembered && !owners.contains(&server.owner())) {
+    for server in
+        servers.values().filter(|server| server.age_seconds(now) > remembered && !owners.contains(&server.owner()))
+    {
         if let Err(cause) = platform.tables.servers.retire(&server.owner()).await {
             tracing::warn!(server.id = %server.server_id, error = %cause, "an old server row was not removed");
         }

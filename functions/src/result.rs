@@ -48,8 +48,10 @@ impl Ended {
 
     /// As [`Ended::read`], of parts that are at hand.
     pub fn of(platform: &Platform, row: &CallRow, record: Record, analysis: Map<String, Value>) -> Option<Self> {
-        let variables = record.variables.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default().stringified();
-        let result = CallResult::of(row, &record, analysis, variables, recording_url(&platform.settings.public_url, row))?;
+        let variables =
+            record.variables.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default().stringified();
+        let result =
+            CallResult::of(row, &record, analysis, variables, recording_url(&platform.settings.public_url, row))?;
         Some(Self { result, record })
     }
 }
@@ -94,12 +96,18 @@ pub async fn variables(platform: &Platform, row: &CallRow) -> Result<Option<Box<
 pub(crate) async fn read_json<T: DeserializeOwned>(platform: &Platform, key: &str) -> Result<Option<T>, StoreError> {
     let Some(bytes) = platform.outside.objects.get(key).await? else { return Ok(None) };
     // The parser's words may quote the object; its place is enough.
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|fault| StoreError::Corrupt { what: "bucket", cause: format!("{key} at line {} column {}", fault.line(), fault.column()) })
+    serde_json::from_slice(&bytes).map(Some).map_err(|fault| StoreError::Corrupt {
+        what: "bucket",
+        cause: format!("{key} at line {} column {}", fault.line(), fault.column()),
+    })
 }
 
-pub(crate) async fn write_json<T: Serialize + Sync>(platform: &Platform, key: &str, value: &T) -> Result<(), StoreError> {
-    let bytes = serde_json::to_vec(value).map_err(|fault| StoreError::Corrupt { what: "bucket", cause: format!("{key}: {fault}") })?;
+pub(crate) async fn write_json<T: Serialize + Sync>(
+    platform: &Platform,
+    key: &str,
+    value: &T,
+) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|fault| StoreError::Corrupt { what: "bucket", cause: format!("{key}: {fault}") })?;
     platform.outside.objects.put(key, "application/json", Bytes::from(bytes)).await
 }

@@ -2,12 +2,12 @@
 //! It must never overwrite what a server finished itself, and never delete a checkpoint.
 
 use bytes::Bytes;
-use domain::call::{CallRow, RecordingStatus};
+use domain::call::{CallRow, CallState, RecordingStatus};
 use domain::objects::CallObjects;
 use domain::ports::StoreError;
 use domain::result::Record;
 use domain::variables::Fields;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use crate::platform::Platform;
 use crate::result::{read_json, variables, write_json};
@@ -67,12 +67,21 @@ async fn save_recording(platform: &Platform, row: &CallRow) -> Result<Salvaged, 
         return Ok(Salvaged { recording: RecordingStatus::Complete, audio_ms: 0 });
     }
     let Some(assembled) = assemble(platform, row).await? else {
-        let wanted = row.answered_at.is_some() && row.recording_status != RecordingStatus::None;
+        let wanted = row.answered_at.is_some() && was_recorded(platform, row).await?;
         let recording = if wanted { RecordingStatus::Lost } else { RecordingStatus::None };
         return Ok(Salvaged { recording, audio_ms: 0 });
     };
     platform.outside.objects.put_file(&objects.recording(), "audio/wav", assembled.file.path()).await?;
     Ok(Salvaged { recording: RecordingStatus::Partial, audio_ms: assembled.pcm_bytes * 1000 / BYTES_A_SECOND })
+}
+
+/// A live row says nothing of its recording yet: its bot does.
+async fn was_recorded(platform: &Platform, row: &CallRow) -> Result<bool, StoreError> {
+    if row.state == CallState::Ended {
+        return Ok(row.recording_status != RecordingStatus::None);
+    }
+    let bot = platform.tables.bots.version(&row.bot_id, row.bot_version).await?;
+    Ok(bot.is_none_or(|bot| bot.recording.enabled))
 }
 
 struct Assembled {
@@ -102,7 +111,6 @@ async fn assemble(platform: &Platform, row: &CallRow) -> Result<Option<Assembled
     if !found || pcm_bytes == 0 {
         return Ok(None);
     }
-    use tokio::io::AsyncSeekExt;
     out.rewind().await.map_err(disk)?;
     out.write_all(&wav_header(pcm_bytes)).await.map_err(disk)?;
     out.flush().await.map_err(disk)?;
@@ -160,9 +168,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_missing_is_named_for_what_it_is() {
-        let check = async |answered: bool, status: RecordingStatus, finished: bool, expect: RecordingStatus| {
+        use RecordingStatus as R;
+        let check = async |state: CallState, answered: bool, status: R, enabled: bool, finished: bool, expect: R| {
             let world = World::new();
+            world.bot("bot", serde_json::json!({"recording": {"enabled": enabled}}));
             let row = world.call(|row| {
+                row.state = state;
                 row.answered_at = answered.then_some(row.started_at);
                 row.recording_status = status;
             });
@@ -170,13 +181,16 @@ mod tests {
                 world.object(&CallObjects::of(&row).recording(), b"RIFF");
             }
             let saved = salvage(&world.platform(), &row).await.unwrap();
-            assert_eq!(saved.recording, expect, "{answered} {status:?} {finished}");
+            assert_eq!(saved.recording, expect, "{state:?} {answered} {status:?} {enabled} {finished}");
         };
-        use RecordingStatus as R;
-        check(true, R::Pending, false, R::Lost).await;
-        check(false, R::Pending, false, R::None).await;
-        check(true, R::None, false, R::None).await;
-        check(true, R::Pending, true, R::Complete).await;
+        use CallState::{Answered, Ended, Ringing};
+        check(Answered, true, R::None, true, false, R::Lost).await;
+        check(Answered, true, R::None, false, false, R::None).await;
+        check(Ringing, false, R::None, true, false, R::None).await;
+        check(Ended, true, R::Pending, true, false, R::Lost).await;
+        check(Ended, true, R::None, true, false, R::None).await;
+        check(Ended, false, R::Pending, true, false, R::None).await;
+        check(Ended, true, R::Pending, true, true, R::Complete).await;
     }
 
     #[tokio::test]

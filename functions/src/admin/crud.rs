@@ -18,6 +18,9 @@ use crate::body::{CappedBody, typed};
 use crate::platform::Platform;
 use crate::problem::Refusal;
 
+/// Member of answers, never of an entity.
+const WARNINGS: &str = "warnings";
+
 pub(super) fn routes<E: Entity>(at: &str) -> Router<Platform> {
     Router::new()
         .route(at, get(list::<E>).post(create::<E>))
@@ -31,12 +34,21 @@ async fn list<E: Entity>(State(platform): State<Platform>, _: Admin) -> Result<J
     Ok(Json(json!({ "items": items })))
 }
 
-async fn read<E: Entity>(State(platform): State<Platform>, _: Admin, Path(id): Path<String>) -> Result<Response, Refusal> {
+async fn read<E: Entity>(
+    State(platform): State<Platform>,
+    _: Admin,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
     let entity = E::get(&platform, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
     Ok(answer(StatusCode::OK, &entity, &[]))
 }
 
-async fn create<E: Entity>(State(platform): State<Platform>, _: Admin, headers: HeaderMap, body: CappedBody) -> Result<Response, Refusal> {
+async fn create<E: Entity>(
+    State(platform): State<Platform>,
+    _: Admin,
+    headers: HeaderMap,
+    body: CappedBody,
+) -> Result<Response, Refusal> {
     let mut incoming = body.object()?;
     let id = incoming.get(E::ID).and_then(Value::as_str).unwrap_or_default().to_owned();
     if headers.get(IF_MATCH).is_some() {
@@ -83,7 +95,12 @@ async fn replace<E: Entity>(
     Ok(answer(StatusCode::OK, &entity, &minted))
 }
 
-async fn delete<E: Entity>(State(platform): State<Platform>, _: Admin, Path(id): Path<String>, headers: HeaderMap) -> Result<StatusCode, Refusal> {
+async fn delete<E: Entity>(
+    State(platform): State<Platform>,
+    _: Admin,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
     if let Some(tag) = headers.get(IF_MATCH) {
         let old = E::get(&platform, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
         if !matches(tag, old.version()) {
@@ -98,7 +115,16 @@ async fn delete<E: Entity>(State(platform): State<Platform>, _: Admin, Path(id):
 }
 
 /// From a body to an entity that may be stored: secrets sealed, every member understood, nothing wrong with it.
-fn accept<E: Entity>(platform: &Platform, id: &str, incoming: &mut Value, stored: Option<&Value>) -> Result<(E, Vec<Minted>), Refusal> {
+fn accept<E: Entity>(
+    platform: &Platform,
+    id: &str,
+    incoming: &mut Value,
+    stored: Option<&Value>,
+) -> Result<(E, Vec<Minted>), Refusal> {
+    // Answers carry it; an admin who sends back what was read means nothing by it.
+    if let Value::Object(members) = incoming {
+        members.remove(WARNINGS);
+    }
     secrets::take_in::<E>(platform, id, incoming, stored).map_err(Refusal::Invalid)?;
     let minted = secrets::mint::<E>(platform, id, incoming);
     let entity: E = typed(incoming.clone())?;
@@ -110,7 +136,7 @@ fn accept<E: Entity>(platform: &Platform, id: &str, incoming: &mut Value, stored
 }
 
 /// Members of `sent` that did not survive reading: misspelt or not built yet, and either way not what was meant.
-fn unknown_members<'a>(sent: &'a Value, kept: &Value, path: &mut Vec<String>, faults: &mut Vec<FieldError>) {
+fn unknown_members(sent: &Value, kept: &Value, path: &mut Vec<String>, faults: &mut Vec<FieldError>) {
     match (sent, kept) {
         (Value::Object(sent), Value::Object(kept)) => {
             for (name, value) in sent {
@@ -159,7 +185,7 @@ fn answer<E: Entity>(status: StatusCode, entity: &E, minted: &[Minted]) -> Respo
     let mut body = secrets::shown(entity, minted);
     let warnings = entity.warnings();
     if !warnings.is_empty() {
-        body["warnings"] = json!(warnings);
+        body[WARNINGS] = json!(warnings);
     }
     let mut response = (status, Json(body)).into_response();
     if let Ok(tag) = HeaderValue::from_str(&etag(entity.version())) {

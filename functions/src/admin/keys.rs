@@ -71,7 +71,8 @@ pub async fn create(platform: &Platform, new: NewKey) -> Result<Created, Refusal
     let bots = judge(&new, now).map_err(Refusal::Invalid)?;
     let (hash, prefix, minted) = match &new.key {
         Some(text) => {
-            let key = ApiKey::parse(text.expose_secret()).map_err(|fault| Refusal::Invalid(vec![FieldError::body("key", "value_error", fault.to_string())]))?;
+            let key = ApiKey::parse(text.expose_secret())
+                .map_err(|fault| Refusal::Invalid(vec![FieldError::body("key", "value_error", fault.to_string())]))?;
             (key.hash(), key.prefix(), None)
         }
         None => {

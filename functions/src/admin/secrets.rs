@@ -4,9 +4,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::field_error::FieldError;
-use domain::push::is_sendable_token;
 use domain::secret::{MASK, SecretString, for_each_secret, mask};
-use domain::signing::check_webhook_secret;
+use domain::validate::check_secret;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,7 +19,12 @@ const MINTED_BYTES: usize = 24;
 ///
 /// # Errors
 /// Every secret that can't be used, by its place.
-pub(super) fn take_in<E: Entity>(platform: &Platform, id: &str, incoming: &mut Value, stored: Option<&Value>) -> Result<(), Vec<FieldError>> {
+pub(super) fn take_in<E: Entity>(
+    platform: &Platform,
+    id: &str,
+    incoming: &mut Value,
+    stored: Option<&Value>,
+) -> Result<(), Vec<FieldError>> {
     let mut faults = Vec::new();
     let under = E::sealed_under(id);
     for_each_secret(incoming, E::SECRETS, &mut |pointer, place| {
@@ -29,12 +33,17 @@ pub(super) fn take_in<E: Entity>(platform: &Platform, id: &str, incoming: &mut V
             None => faults.push(fault(pointer, "string_type", "a secret is a string")),
             Some(MASK) => match stored.and_then(|stored| stored.pointer(pointer)) {
                 Some(kept) => *place = kept.clone(),
-                None => faults.push(fault(pointer, "nothing_to_keep", "there is no stored secret that *** could stand for")),
+                None => {
+                    faults.push(fault(pointer, "nothing_to_keep", "there is no stored secret that *** could stand for"))
+                }
             },
-            Some(text) => match unusable(pointer, text) {
-                Some(why) => faults.push(fault(pointer, "value_error", why)),
-                None => *place = Value::String(platform.outside.seal.seal(&under, &SecretString::from(text)).0),
-            },
+            Some(text) => {
+                let secret = SecretString::from(text);
+                match check_secret(pointer, &secret) {
+                    Ok(()) => *place = Value::String(platform.outside.seal.seal(&under, &secret).0),
+                    Err(why) => faults.push(why),
+                }
+            }
         }
     });
     if let Some(stored) = stored {
@@ -46,7 +55,9 @@ pub(super) fn take_in<E: Entity>(platform: &Platform, id: &str, incoming: &mut V
 /// Puts stored secrets where their parent came again and they did not.
 fn keep_absent<E: Entity>(incoming: &mut Value, stored: &Value) {
     let mut found = Vec::new();
-    for_each_secret(&mut stored.clone(), E::SECRETS, &mut |pointer, secret| found.push((pointer.to_owned(), secret.clone())));
+    for_each_secret(&mut stored.clone(), E::SECRETS, &mut |pointer, secret| {
+        found.push((pointer.to_owned(), secret.clone()))
+    });
     for (pointer, secret) in found {
         let Some((parent, name)) = pointer.rsplit_once('/') else { continue };
         if let Some(Value::Object(members)) = incoming.pointer_mut(parent) {
@@ -87,17 +98,6 @@ pub(super) fn shown<E: Entity + Serialize>(entity: &E, minted: &[Minted]) -> Val
         value[*member]["secret"] = Value::String(secret.clone());
     }
     value
-}
-
-fn unusable(pointer: &str, text: &str) -> Option<&'static str> {
-    if text.is_empty() {
-        return Some("a secret is not empty; null removes it");
-    }
-    match pointer.rsplit('/').next() {
-        Some("token") if !is_sendable_token(text) => Some("a token has 1 to 4096 visible ASCII characters and no template"),
-        Some("secret") if check_webhook_secret(&SecretString::from(text)).is_err() => Some("a secret is whsec_ and base64, or any other text"),
-        _ => None,
-    }
 }
 
 fn fault(pointer: &str, kind: &str, msg: &str) -> FieldError {

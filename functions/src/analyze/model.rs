@@ -56,7 +56,12 @@ impl ModelError {
 ///
 /// # Errors
 /// When the model can't be reached or keeps answering something else.
-pub(super) async fn analyze(platform: &Platform, model: &LanguageModel, bot: &Bot, ended: &Ended) -> Result<Map<String, Value>, ModelError> {
+pub(super) async fn analyze(
+    platform: &Platform,
+    model: &LanguageModel,
+    bot: &Bot,
+    ended: &Ended,
+) -> Result<Map<String, Value>, ModelError> {
     let schema = match &bot.analysis_schema {
         Some(schema) => Some(jsonschema::validator_for(schema).map_err(|_| ModelError::BadSchema)?),
         None => None,
@@ -111,7 +116,8 @@ async fn ask(platform: &Platform, model: &LanguageModel, messages: &[Value]) -> 
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(key) = &model.api_key {
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| ModelError::Key)?;
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| ModelError::Key)?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
     }
@@ -129,14 +135,22 @@ async fn ask(platform: &Platform, model: &LanguageModel, messages: &[Value]) -> 
         return Err(ModelError::Status(answer.status));
     }
     let completion: Value = serde_json::from_slice(&answer.body).map_err(|_| ModelError::NotCompletion)?;
-    completion.pointer("/choices/0/message/content").and_then(Value::as_str).map(str::to_owned).ok_or(ModelError::NotCompletion)
+    completion
+        .pointer("/choices/0/message/content")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or(ModelError::NotCompletion)
 }
 
 /// The object in an answer, if it satisfies the schema; else what is wrong with it, for the model.
 fn checked(said: &str, schema: Option<&jsonschema::Validator>) -> Result<Map<String, Value>, String> {
     let value: Value = serde_json::from_str(unfenced(said)).map_err(|fault| format!("it is not JSON ({fault})"))?;
     if let Some(schema) = schema {
-        let faults: Vec<String> = schema.iter_errors(&value).take(FAULTS_TOLD).map(|fault| format!("{fault} at {}", fault.instance_path())).collect();
+        let faults: Vec<String> = schema
+            .iter_errors(&value)
+            .take(FAULTS_TOLD)
+            .map(|fault| format!("{fault} at {}", fault.instance_path()))
+            .collect();
         if !faults.is_empty() {
             return Err(faults.join("; "));
         }
@@ -160,7 +174,10 @@ mod tests {
 
     #[test]
     fn answers_are_read_as_models_give_them() {
-        let schema = jsonschema::validator_for(&json!({"required": ["disposition"], "properties": {"disposition": {"enum": ["PAID", "PTP"]}}})).unwrap();
+        let schema = jsonschema::validator_for(
+            &json!({"required": ["disposition"], "properties": {"disposition": {"enum": ["PAID", "PTP"]}}}),
+        )
+        .unwrap();
         let check = |said: &str, usable: bool| assert_eq!(checked(said, Some(&schema)).is_ok(), usable, "{said}");
         check(r#"{"disposition":"PTP"}"#, true);
         check("```json\n{\"disposition\":\"PTP\"}\n```", true);

@@ -20,8 +20,11 @@ fn world(bot: Value) -> World {
     let world = World::new();
     world.bot("bot", bot);
     world.set(|settings| {
-        settings.analysis_model =
-            Some(LanguageModel { base_url: "https://llm.example.com/v1/".into(), api_key: Some(SecretString::from("k3y")), model: "m".into() });
+        settings.analysis_model = Some(LanguageModel {
+            base_url: "https://llm.example.com/v1/".into(),
+            api_key: Some(SecretString::from("k3y")),
+            model: "m".into(),
+        });
     });
     world
 }
@@ -172,12 +175,26 @@ async fn of_two_that_read_the_same_row_one_goes_on() {
 }
 
 #[tokio::test]
+async fn the_server_may_take_the_first_step_at_the_same_time() {
+    let world = world(json!({}));
+    let read = announced(&world, |_| ());
+    let platform = world.platform();
+    let due = world.now() + Duration::from_secs(120);
+    platform.tables.calls.take_step(read.call_id, &[NextStep::Announce], Some(NextStep::Analyze), due).await.unwrap();
+    assert_eq!(super::claim(&platform, &read).await.unwrap(), Some(1));
+    assert_eq!(super::claim(&platform, &read).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_record_on_its_way_is_waited_for_and_then_salvaged() {
     let world = world(json!({}));
     let call = announced(&world, |row| row.recording_status = RecordingStatus::Pending);
     let objects = CallObjects::of(&call);
     world.object(&objects.checkpoint(1), &[0; 32_000]);
-    world.object(&objects.checkpoint_record(), br#"{"collected":{"amount":"500"},"transcript":[{"speaker":"customer","text":"Yes","timestamp":1.0}]}"#);
+    world.object(
+        &objects.checkpoint_record(),
+        br#"{"collected":{"amount":"500"},"transcript":[{"speaker":"customer","text":"Yes","timestamp":1.0}]}"#,
+    );
     run(&world, &call).await;
     assert_eq!(world.row(call.call_id).next_step, Some(NextStep::Analyze));
     world.advance(Duration::from_secs(121));
@@ -209,7 +226,8 @@ async fn a_bots_own_model_goes_before_the_deployments() {
         {"vendor": "openai", "model": "own", "base_url": "https://own.example.com/v1", "api_key": "sealed:bot/bot:b3du"},
     ]}});
     let world = world(bot.clone());
-    let bot: domain::bot::Bot = serde_json::from_value(json!({"bot_id": "bot", "name": "b", "llm": bot["llm"]})).unwrap();
+    let bot: domain::bot::Bot =
+        serde_json::from_value(json!({"bot_id": "bot", "name": "b", "llm": bot["llm"]})).unwrap();
     let model = super::language_model(&world.platform(), &bot).unwrap();
     assert_eq!((model.base_url.as_str(), model.model.as_str()), ("https://own.example.com/v1", "own"));
     assert_eq!(model.api_key.unwrap().expose_secret(), "own");

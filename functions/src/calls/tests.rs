@@ -47,7 +47,8 @@ async fn a_live_call_shows_its_state_and_an_ended_one_its_result() {
     assert_eq!(shown["transcript"][1]["speaker"], "customer");
     assert_eq!(shown["variables"]["loan_number"], "12345678901234567890");
     assert_eq!(shown["post_call_analysis"], json!({"disposition": "PTP"}));
-    let url = format!("https://api.example.com/api/v1/recordings/{}.wav?token={}", ended.call_id, ended.recording_token);
+    let url =
+        format!("https://api.example.com/api/v1/recordings/{}.wav?token={}", ended.call_id, ended.recording_token);
     assert_eq!(shown["recording_url"], url);
 }
 
@@ -118,10 +119,11 @@ async fn recordings_redirect_once_they_are_there() {
     use RecordingStatus as R;
     let check = async |status: R, token: &str, expect: u16, code: &str| {
         let world = world();
-        let call = world.call(|row| row.recording_status = status);
+        let call = world.ended_call(|row| row.recording_status = status);
         let app = router(world.platform());
         let token = token.replace("RIGHT", &call.recording_token);
-        let answer = request(&app, "GET", &format!("/api/v1/recordings/{}.wav{token}", call.call_id), None, &[], "").await;
+        let answer =
+            request(&app, "GET", &format!("/api/v1/recordings/{}.wav{token}", call.call_id), None, &[], "").await;
         assert_eq!((answer.status, answer.code().as_str()), (expect, code), "{status:?} {token}");
         answer
     };
@@ -139,7 +141,12 @@ async fn recordings_redirect_once_they_are_there() {
     check(R::Pending, "?token=wrong", 404, "not_found").await;
 
     let app = router(world().platform());
-    for file in ["x.wav", "0190a5f0-0000-7000-8000-000000000001.wav", "0190a5f0-0000-7000-8000-000000000001.mp3", "..%2F..%2Fetc"] {
+    for file in [
+        "x.wav",
+        "0190a5f0-0000-7000-8000-000000000001.wav",
+        "0190a5f0-0000-7000-8000-000000000001.mp3",
+        "..%2F..%2Fetc",
+    ] {
         let answer = request(&app, "GET", &format!("/api/v1/recordings/{file}?token=x"), None, &[], "").await;
         assert_eq!(answer.status, 404, "{file}");
     }
@@ -148,13 +155,30 @@ async fn recordings_redirect_once_they_are_there() {
 #[tokio::test]
 async fn an_empty_stored_token_opens_nothing() {
     let world = world();
-    let call = world.call(|row| {
+    let call = world.ended_call(|row| {
         row.recording_status = RecordingStatus::Complete;
         row.recording_token = String::new();
     });
     let app = router(world.platform());
     let answer = request(&app, "GET", &format!("/api/v1/recordings/{}.wav?token=", call.call_id), None, &[], "").await;
-    assert_eq!(answer.status, 404);
+    assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_live_calls_recording_is_pending() {
+    let world = world();
+    let call = world.call(|_| ());
+    let app = router(world.platform());
+    let answer = request(
+        &app,
+        "GET",
+        &format!("/api/v1/recordings/{}.wav?token={}", call.call_id, call.recording_token),
+        None,
+        &[],
+        "",
+    )
+    .await;
+    assert_eq!((answer.status, answer.code().as_str()), (404, "recording_pending"));
 }
 
 #[tokio::test]
@@ -165,6 +189,9 @@ async fn a_table_that_is_down_is_a_503_that_says_when_to_come_back() {
     world.advance(Duration::from_secs(1));
     let app = router(world.platform());
     let answer = request(&app, "GET", &format!("/api/v1/calls/{}", call.call_id), KEY, &[], "").await;
-    assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after").as_str()), (503, "unavailable", "2"));
+    assert_eq!(
+        (answer.status, answer.code().as_str(), answer.header("retry-after").as_str()),
+        (503, "unavailable", "2")
+    );
     assert!(!String::from_utf8_lossy(&answer.body).contains("switched off"), "inner causes stay inside");
 }

@@ -109,7 +109,12 @@ async fn ask(platform: &Platform, offer: &Offer, server: &ServerRow, give_up: In
     next
 }
 
-async fn dial(platform: &Platform, offer: &Offer, server: &ServerRow, give_up: Instant) -> Result<DialAnswer, FleetError> {
+async fn dial(
+    platform: &Platform,
+    offer: &Offer,
+    server: &ServerRow,
+    give_up: Instant,
+) -> Result<DialAnswer, FleetError> {
     let budget = &platform.settings.placing;
     let left = give_up.saturating_duration_since(Instant::now());
     let timeout = budget.per_server.min(left).max(Duration::from_millis(1));
@@ -124,9 +129,9 @@ fn judge(answer: &Result<DialAnswer, FleetError>) -> Option<Next> {
     Some(match answer {
         Ok(DialAnswer::Accepted) => Next::Accepted,
         Ok(DialAnswer::Refused(R::Fenced)) => Next::Refused,
-        Ok(DialAnswer::Refused(why @ (R::Full | R::Draining | R::NotReady | R::TrunkLimit | R::WrongServer | R::TooLate | R::Unreadable))) => {
-            Next::AskAnother(Some(*why))
-        }
+        Ok(DialAnswer::Refused(
+            why @ (R::Full | R::Draining | R::NotReady | R::TrunkLimit | R::WrongServer | R::TooLate | R::Unreadable),
+        )) => Next::AskAnother(Some(*why)),
         Err(FleetError::Unreachable(_)) => Next::AskAnother(None),
         // 4xx: it did not understand or trust the request, so it has not acted.
         Err(FleetError::Unexpected(400..=499)) => Next::AskAnother(Some(R::NotReady)),
@@ -168,7 +173,14 @@ enum Stage {
 impl<'a> Ranking<'a> {
     fn new(platform: &'a Platform, group: Option<&'a str>) -> Self {
         let seed = platform.outside.entropy.dice();
-        Self { platform, group, seed, stage: Stage::Sample, queue: std::collections::VecDeque::new(), asked: Vec::new() }
+        Self {
+            platform,
+            group,
+            seed,
+            stage: Stage::Sample,
+            queue: std::collections::VecDeque::new(),
+            asked: Vec::new(),
+        }
     }
 
     async fn next(&mut self) -> Result<Option<ServerRow>, StoreError> {

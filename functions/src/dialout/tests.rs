@@ -65,7 +65,7 @@ async fn refusals_come_in_their_order() {
     let full = |world: &World| world.script("a", &[Act::Refuse(ServerRefusal::Full)]);
     let at_limit = |world: &World| {
         world.trunk("trunk", json!({"max_calls": 3}));
-        world.server("a", |row| drop(row.trunk_calls.insert(TrunkId::parse("trunk").unwrap(), 3)));
+        world.server("a", |row| row.trunk_calls = [(TrunkId::parse("trunk").unwrap(), 3)].into());
     };
     let bad_number = r#"{"bot_id":"bot-1","to_number":"112"}"#;
     let check = async |prepare: &[&dyn Fn(&World)], body: &str, status: u16, code: &str, retry: bool| {
@@ -86,7 +86,8 @@ async fn refusals_come_in_their_order() {
     check(&[&full], &bad_number.replace("bot-1", "bot-deleted"), 404, "not_found", false).await;
     check(&[&full], &bad_number.replace("bot-1", "bot-off"), 404, "not_found", false).await;
     check(&[&full], r#"{"bot_id":"bot-2"}"#, 422, "invalid", false).await;
-    let unauthorized = request(&router(world().platform()), "POST", "/api/v1/dialout", Some("nope-nope"), &[], "{").await;
+    let unauthorized =
+        request(&router(world().platform()), "POST", "/api/v1/dialout", Some("nope-nope"), &[], "{").await;
     assert_eq!(unauthorized.status, 401);
 }
 
@@ -185,10 +186,35 @@ async fn servers_are_asked_until_one_takes_the_call() {
     place(Placing { ..none }).await;
     let none = Placing { fences: 0, ..none };
     place(Placing { acts: &[("a", &[Act::Accept])], status: 200, code: "", asked: &["a"], calls: 1, ..none }).await;
-    place(Placing { acts: &[("a", &[FULL]), ("e", &[])], status: 200, code: "", asked: &["a", "e"], calls: 1, ..none }).await;
-    place(Placing { acts: &[("a", &[Act::Unreachable]), ("e", &[])], status: 200, code: "", asked: &["a", "e"], calls: 1, ..none }).await;
-    place(Placing { acts: &[("a", &[WRONG]), ("e", &[])], status: 200, code: "", asked: &["a", "e"], calls: 1, ..none }).await;
-    place(Placing { acts: &[("a", &[Act::Status(401)]), ("e", &[])], status: 200, code: "", asked: &["a", "e"], calls: 1, ..none }).await;
+    place(Placing { acts: &[("a", &[FULL]), ("e", &[])], status: 200, code: "", asked: &["a", "e"], calls: 1, ..none })
+        .await;
+    place(Placing {
+        acts: &[("a", &[Act::Unreachable]), ("e", &[])],
+        status: 200,
+        code: "",
+        asked: &["a", "e"],
+        calls: 1,
+        ..none
+    })
+    .await;
+    place(Placing {
+        acts: &[("a", &[WRONG]), ("e", &[])],
+        status: 200,
+        code: "",
+        asked: &["a", "e"],
+        calls: 1,
+        ..none
+    })
+    .await;
+    place(Placing {
+        acts: &[("a", &[Act::Status(401)]), ("e", &[])],
+        status: 200,
+        code: "",
+        asked: &["a", "e"],
+        calls: 1,
+        ..none
+    })
+    .await;
     // Three servers at most.
     let all = &[("a", &[FULL] as &[Act]), ("e", &[FULL]), ("i", &[FULL]), ("m", &[])];
     place(Placing { acts: all, asked: &["a", "e", "i"], ..none }).await;
@@ -200,18 +226,60 @@ async fn servers_are_asked_until_one_takes_the_call() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_settled_by_asking_again_and_then_by_the_fence() {
-    let none = Placing { acts: &[], status: 503, code: "no_capacity", asked: &["a", "a"], fences: 0, calls: 0, seconds: 0 };
+    let none =
+        Placing { acts: &[], status: 503, code: "no_capacity", asked: &["a", "a"], fences: 0, calls: 0, seconds: 0 };
     // It took the call, the answer got lost, the second asking says so.
-    place(Placing { acts: &[("a", &[Act::TakeSilently, Act::Accept])], status: 200, code: "", calls: 1, seconds: 2, ..none }).await;
+    place(Placing {
+        acts: &[("a", &[Act::TakeSilently, Act::Accept])],
+        status: 200,
+        code: "",
+        calls: 1,
+        seconds: 2,
+        ..none
+    })
+    .await;
     // It took the call and then went silent: its row says so.
-    place(Placing { acts: &[("a", &[Act::TakeSilently, Act::Silent])], status: 200, code: "", calls: 1, seconds: 4, ..none }).await;
-    place(Placing { acts: &[("a", &[Act::TakeSilently, Act::Unreachable])], status: 200, code: "", calls: 1, seconds: 2, ..none }).await;
-    place(Placing { acts: &[("a", &[Act::TakeSilently, Act::Status(500)])], status: 200, code: "", calls: 1, seconds: 2, ..none }).await;
+    place(Placing {
+        acts: &[("a", &[Act::TakeSilently, Act::Silent])],
+        status: 200,
+        code: "",
+        calls: 1,
+        seconds: 4,
+        ..none
+    })
+    .await;
+    place(Placing {
+        acts: &[("a", &[Act::TakeSilently, Act::Unreachable])],
+        status: 200,
+        code: "",
+        calls: 1,
+        seconds: 2,
+        ..none
+    })
+    .await;
+    place(Placing {
+        acts: &[("a", &[Act::TakeSilently, Act::Status(500)])],
+        status: 200,
+        code: "",
+        calls: 1,
+        seconds: 2,
+        ..none
+    })
+    .await;
     // It never took it: the fence stands, and nobody else is asked.
     place(Placing { acts: &[("a", &[Act::Silent, Act::Silent]), ("e", &[])], fences: 1, seconds: 4, ..none }).await;
     place(Placing { acts: &[("a", &[Act::Status(502), Act::Unreachable]), ("e", &[])], fences: 1, ..none }).await;
     // It refuses the second time: another may take it.
-    place(Placing { acts: &[("a", &[Act::Silent, FULL]), ("e", &[])], status: 200, code: "", asked: &["a", "a", "e"], calls: 1, seconds: 2, ..none }).await;
+    place(Placing {
+        acts: &[("a", &[Act::Silent, FULL]), ("e", &[])],
+        status: 200,
+        code: "",
+        asked: &["a", "a", "e"],
+        calls: 1,
+        seconds: 2,
+        ..none
+    })
+    .await;
     // Unsure of the first, refused by the others: the fence decides, here for the call that the first has.
     let torn = &[("a", &[Act::TakeSilently, FULL] as &[Act]), ("e", &[Act::Accept])];
     place(Placing { acts: torn, status: 200, code: "", asked: &["a", "a", "e"], calls: 1, seconds: 2, ..none }).await;
@@ -223,7 +291,16 @@ async fn silence_is_settled_by_asking_again_and_then_by_the_fence() {
 async fn the_client_has_its_answer_within_eight_seconds() {
     const SILENT: &[Act] = &[Act::Silent, FULL];
     let acts = &[("a", SILENT), ("e", SILENT), ("i", SILENT)];
-    place(Placing { acts, status: 503, code: "no_capacity", asked: &["a", "a", "e", "e", "i", "i"], fences: 1, calls: 0, seconds: 6 }).await;
+    place(Placing {
+        acts,
+        status: 503,
+        code: "no_capacity",
+        asked: &["a", "a", "e", "e", "i", "i"],
+        fences: 1,
+        calls: 0,
+        seconds: 6,
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -285,13 +362,26 @@ async fn the_corpus_of_requests_gets_its_statuses() {
             continue;
         }
         let world = set_up(case["setup"].as_str().unwrap_or_default());
-        let mut headers: Vec<(&str, &str)> = case["headers"].as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+        let mut headers: Vec<(&str, &str)> = case["headers"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+            .collect();
         headers.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
         let body = match case["body_b64"].as_str() {
             Some(text) => base64::engine::general_purpose::STANDARD.decode(text).unwrap(),
             None => case["body"].as_str().unwrap_or_default().as_bytes().to_vec(),
         };
-        let answer = request(&router(world.platform()), case["method"].as_str().unwrap(), case["path"].as_str().unwrap(), None, &headers, body).await;
+        let answer = request(
+            &router(world.platform()),
+            case["method"].as_str().unwrap(),
+            case["path"].as_str().unwrap(),
+            None,
+            &headers,
+            body,
+        )
+        .await;
         let expect: Vec<u64> = case["expect"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
         assert!(expect.contains(&u64::from(answer.status)), "{id}: {} {}", answer.status, answer.json());
         assert!(world.accepted() as u64 <= case["max_dials"].as_u64().unwrap(), "{id}");
@@ -319,7 +409,10 @@ fn set_up(word: &str) -> World {
         "DST gap" => {
             // 2026-03-08 02:00–03:00 does not exist in New York.
             let hours = json!([{"days": ["sun"], "start": "02:00", "end": "03:00"}]);
-            world.bot("bot-closed", json!({"trunk_ids": ["trunk"], "timezone": "America/New_York", "active_hours": hours}));
+            world.bot(
+                "bot-closed",
+                json!({"trunk_ids": ["trunk"], "timezone": "America/New_York", "active_hours": hours}),
+            );
             world.outside.lock().now = "2026-03-08T07:30:00Z".parse().unwrap();
             world.server("a", |_| ());
         }

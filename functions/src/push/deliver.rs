@@ -103,11 +103,19 @@ fn answered(answer: OutboundAnswer, now: Timestamp) -> Outcome {
     if (300..400).contains(&answer.status) {
         tracing::warn!(status = answer.status, "security: an endpoint redirects deliveries; not followed");
     }
-    let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| read_retry_after(text, now));
+    let retry_after = answer
+        .headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| read_retry_after(text, now));
     Outcome { answer: Answer::Status { code: answer.status, retry_after }, error: None, body: answer.body }
 }
 
-async fn request(platform: &Platform, row: &DeliveryRow, now: Timestamp) -> Result<Result<OutboundRequest, Unsendable>, StoreError> {
+async fn request(
+    platform: &Platform,
+    row: &DeliveryRow,
+    now: Timestamp,
+) -> Result<Result<OutboundRequest, Unsendable>, StoreError> {
     let Some(body) = platform.outside.objects.get(&row.body_key).await? else { return Ok(Err(Unsendable::Body)) };
     let bot = bot_of_call(platform, row).await?;
     let headers = match bot.ok_or(Unsendable::Endpoint).and_then(|bot| headers(platform, row, &bot, &body, now)) {
@@ -129,15 +137,27 @@ async fn request(platform: &Platform, row: &DeliveryRow, now: Timestamp) -> Resu
 /// The bot as it was when the call started: its endpoint's secrets are the row's.
 async fn bot_of_call(platform: &Platform, row: &DeliveryRow) -> Result<Option<Bot>, StoreError> {
     match platform.tables.calls.get(row.call_id).await? {
-        Some(domain::ports::CallEntry::Call(call)) => platform.tables.bots.version(&call.bot_id, call.bot_version).await,
+        Some(domain::ports::CallEntry::Call(call)) => {
+            platform.tables.bots.version(&call.bot_id, call.bot_version).await
+        }
         Some(domain::ports::CallEntry::Fenced(_)) | None => Ok(None),
     }
 }
 
-fn headers(platform: &Platform, row: &DeliveryRow, bot: &Bot, body: &[u8], now: Timestamp) -> Result<HeaderMap, Unsendable> {
+fn headers(
+    platform: &Platform,
+    row: &DeliveryRow,
+    bot: &Bot,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<HeaderMap, Unsendable> {
     let (token, secret) = match row.channel {
-        Channel::Push => bot.push.as_ref().map(|push| (push.token.as_ref(), push.secret.as_ref())).ok_or(Unsendable::Endpoint)?,
-        Channel::Webhook => bot.webhook.as_ref().map(|webhook| (None, webhook.secret.as_ref())).ok_or(Unsendable::Endpoint)?,
+        Channel::Push => {
+            bot.push.as_ref().map(|push| (push.token.as_ref(), push.secret.as_ref())).ok_or(Unsendable::Endpoint)?
+        }
+        Channel::Webhook => {
+            bot.webhook.as_ref().map(|webhook| (None, webhook.secret.as_ref())).ok_or(Unsendable::Endpoint)?
+        }
     };
     let open = |sealed: &Sealed| -> Result<SecretString, Unsendable> {
         platform.outside.seal.open(&bot_entity(&bot.bot_id), sealed).map_err(|_| Unsendable::Sealed)
@@ -149,7 +169,8 @@ fn headers(platform: &Platform, row: &DeliveryRow, bot: &Bot, body: &[u8], now: 
     headers.insert(HeaderName::from_static("webhook-id"), id);
     headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now.as_second()));
     if let Some(sealed) = secret {
-        let signature = webhook_signature(&open(sealed)?, &row.webhook_id, now, body).map_err(|_| Unsendable::Secret)?;
+        let signature =
+            webhook_signature(&open(sealed)?, &row.webhook_id, now, body).map_err(|_| Unsendable::Secret)?;
         let signature = HeaderValue::from_str(&signature).map_err(|_| Unsendable::Secret)?;
         headers.insert(HeaderName::from_static("webhook-signature"), signature);
     }
@@ -162,7 +183,13 @@ fn headers(platform: &Platform, row: &DeliveryRow, bot: &Bot, body: &[u8], now: 
 }
 
 /// Writes the attempt and the row's new state, and queues the next try where the queue can hold it back that long.
-async fn conclude(platform: &Platform, row: &DeliveryRow, at: Timestamp, latency: Duration, outcome: Outcome) -> Result<(), StoreError> {
+async fn conclude(
+    platform: &Platform,
+    row: &DeliveryRow,
+    at: Timestamp,
+    latency: Duration,
+    outcome: Outcome,
+) -> Result<(), StoreError> {
     let tries = row.tries + 1;
     let wait = match verdict(&outcome.answer) {
         Verdict::Delivered => Err(DeliveryState::Delivered),
@@ -205,11 +232,25 @@ fn next_wait(platform: &Platform, tries: u32, at_least: Option<Duration>) -> Res
 
 fn note(row: &DeliveryRow, attempt: &AttemptRow, state: DeliveryState, written: Owned) {
     let (channel, status, error) = (row.channel.as_str(), attempt.status, attempt.error.as_deref());
+    let outcome = match state {
+        DeliveryState::Pending => "failed",
+        DeliveryState::Delivered => "delivered",
+        DeliveryState::Dead => "dead",
+    };
+    metrics::counter!("ringfleet_delivery_tries_total", "channel" => channel, "outcome" => outcome).increment(1);
     match (written, state) {
-        (Owned::Lost, _) => tracing::warn!(call.id = %row.call_id, channel, "a try outlived its lease; its outcome is not kept"),
-        (_, DeliveryState::Delivered) => tracing::info!(call.id = %row.call_id, channel, tries = attempt.n, "delivered"),
-        (_, DeliveryState::Dead) => tracing::error!(call.id = %row.call_id, bot.id = %row.bot_id, channel, tries = attempt.n, status, error, "delivery is dead"),
-        (_, DeliveryState::Pending) => tracing::info!(call.id = %row.call_id, channel, tries = attempt.n, status, error, "delivery failed; to be tried again"),
+        (Owned::Lost, _) => {
+            tracing::warn!(call.id = %row.call_id, channel, "a try outlived its lease; its outcome is not kept")
+        }
+        (_, DeliveryState::Delivered) => {
+            tracing::info!(call.id = %row.call_id, channel, tries = attempt.n, "delivered")
+        }
+        (_, DeliveryState::Dead) => {
+            tracing::error!(call.id = %row.call_id, bot.id = %row.bot_id, channel, tries = attempt.n, status, error, "delivery is dead")
+        }
+        (_, DeliveryState::Pending) => {
+            tracing::info!(call.id = %row.call_id, channel, tries = attempt.n, status, error, "delivery failed; to be tried again")
+        }
     }
 }
 
@@ -239,7 +280,9 @@ mod tests {
     #[test]
     fn retry_after_is_read_or_ignored() {
         let now = Timestamp::from_second(784_111_767).unwrap();
-        let check = |text: &str, expect: Option<u64>| assert_eq!(read_retry_after(text, now), expect.map(Duration::from_secs), "{text}");
+        let check = |text: &str, expect: Option<u64>| {
+            assert_eq!(read_retry_after(text, now), expect.map(Duration::from_secs), "{text}")
+        };
         check("120", Some(120));
         check(" 5 ", Some(5));
         check("9223372036854775807", Some(9_223_372_036_854_775_807));

@@ -35,7 +35,8 @@ pub(super) async fn render(platform: &Platform, row: &CallRow) -> Result<(), Sto
     platform.tables.calls.take_step(row.call_id, &[NextStep::Push], None, now).await?;
     for channel in channels {
         let job = Job { call_id: row.call_id, channel: Some(channel) };
-        if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await {
+        if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await
+        {
             tracing::warn!(call.id = %row.call_id, channel = channel.as_str(), error = %cause, "delivery not queued; sweep will");
         }
     }
@@ -51,7 +52,8 @@ fn channels(bot: &Bot) -> Vec<Channel> {
 
 /// The ended call; objects that no one can read any more are empty rather than an obstacle for ever.
 async fn ended(platform: &Platform, row: &CallRow) -> Result<Ended, StoreError> {
-    let missing = || StoreError::Corrupt { what: "calls", cause: format!("call {} is at push and has no end", row.call_id) };
+    let missing =
+        || StoreError::Corrupt { what: "calls", cause: format!("call {} is at push and has no end", row.call_id) };
     match Ended::read(platform, row).await {
         Err(StoreError::Corrupt { cause, .. }) => {
             tracing::error!(call.id = %row.call_id, error = %cause, "an object of the call is unreadable; pushing without it");
@@ -61,7 +63,13 @@ async fn ended(platform: &Platform, row: &CallRow) -> Result<Ended, StoreError> 
     }
 }
 
-async fn create(platform: &Platform, row: &CallRow, bot: &Bot, ended: &Ended, channel: Channel) -> Result<(), StoreError> {
+async fn create(
+    platform: &Platform,
+    row: &CallRow,
+    bot: &Bot,
+    ended: &Ended,
+    channel: Channel,
+) -> Result<(), StoreError> {
     if platform.tables.deliveries.get(row.call_id, channel).await?.is_some() {
         return Ok(());
     }
@@ -87,7 +95,8 @@ async fn create(platform: &Platform, row: &CallRow, bot: &Bot, ended: &Ended, ch
     // `false`: another worker's row stands, and names its own bytes.
     let first = platform.tables.deliveries.create(&delivery).await?;
     if first && !body.missing.is_empty() {
-        let warnings: Vec<String> = body.missing.iter().map(|name| format!("push.key_mapper: {{{{{name}}}}} has no value")).collect();
+        let warnings: Vec<String> =
+            body.missing.iter().map(|name| format!("push.key_mapper: {{{{{name}}}}} has no value")).collect();
         platform.tables.calls.warn(row.call_id, &warnings).await?;
     }
     Ok(())
@@ -103,9 +112,15 @@ struct Body {
 fn body(bot: &Bot, ended: &Ended, channel: Channel, now: Timestamp) -> Result<Option<Body>, StoreError> {
     Ok(match channel {
         Channel::Push => bot.push.as_ref().map(|push| {
-            let context = Context::of_result(&with_outcome(bot, &ended.result), &ended.record, &bot.hours.timezone, now);
+            let context =
+                Context::of_result(&with_outcome(bot, &ended.result), &ended.record, &bot.hours.timezone, now);
             let rendered = domain::push::render(&push.key_mapper, &context);
-            Body { bytes: rendered.bytes, url: push.url.clone(), method: push.method.as_str().to_owned(), missing: rendered.missing }
+            Body {
+                bytes: rendered.bytes,
+                url: push.url.clone(),
+                method: push.method.as_str().to_owned(),
+                missing: rendered.missing,
+            }
         }),
         Channel::Webhook => match &bot.webhook {
             Some(webhook) => {

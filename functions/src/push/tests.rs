@@ -6,7 +6,7 @@ use domain::call::{AnalysisStatus, CallRow, NextStep};
 use domain::delivery::{Channel, DeliveryState};
 use domain::objects::CallObjects;
 use domain::outcome::EndReason;
-use domain::ports::{Job, OutboundError, QueueName, Seal};
+use domain::ports::{Job, OutboundError, QueueName};
 use domain::secret::SecretString;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
@@ -21,23 +21,26 @@ fn world() -> World {
     let world = World::new();
     let platform = world.platform();
     let seal = |text: &str| platform.outside.seal.seal("bot/bot", &SecretString::from(text)).0;
-    world.bot("bot", json!({
-        "push": {
-            "url": "https://crm.example.com/api/call-result",
-            "method": "PUT",
-            "token": seal("Bearer t0ken"),
-            "secret": seal(SECRET),
-            "key_mapper": {
-                "CUSTOMER_ID": "{{crm.customer_id}}",
-                "DISPOSITION": "{{result.disposition}}",
-                "REMARKS": "{{result.remarks}}",
-                "CALL_DURATION": "{{call.duration}}",
-                "RECORDING_URL": "{{call.recording_url}}",
-                "FIXED": [1, true, "{{crm.nothing}}"],
+    world.bot(
+        "bot",
+        json!({
+            "push": {
+                "url": "https://crm.example.com/api/call-result",
+                "method": "PUT",
+                "token": seal("Bearer t0ken"),
+                "secret": seal(SECRET),
+                "key_mapper": {
+                    "CUSTOMER_ID": "{{crm.customer_id}}",
+                    "DISPOSITION": "{{result.disposition}}",
+                    "REMARKS": "{{result.remarks}}",
+                    "CALL_DURATION": "{{call.duration}}",
+                    "RECORDING_URL": "{{call.recording_url}}",
+                    "FIXED": [1, true, "{{crm.nothing}}"],
+                },
             },
-        },
-        "webhook": {"url": "https://hooks.example.com/result", "secret": seal(SECRET)},
-    }));
+            "webhook": {"url": "https://hooks.example.com/result", "secret": seal(SECRET)},
+        }),
+    );
     world
 }
 
@@ -75,7 +78,10 @@ async fn both_channels_are_rendered_stored_and_queued() {
     assert_eq!(webhook["session_id"], call.call_id.to_string());
     assert_eq!(webhook["post_call_analysis"], json!({"disposition": "PTP"}));
     let row = world.row(call.call_id);
-    assert_eq!((row.next_step, row.warnings.as_slice()), (None, &["push.key_mapper: {{crm.nothing}} has no value".to_owned()][..]));
+    assert_eq!(
+        (row.next_step, row.warnings.as_slice()),
+        (None, &["push.key_mapper: {{crm.nothing}} has no value".to_owned()][..])
+    );
     let jobs = [Channel::Push, Channel::Webhook].map(|channel| Job { call_id: call.call_id, channel: Some(channel) });
     assert_eq!(world.sent(QueueName::Deliveries), jobs);
 }
@@ -135,7 +141,10 @@ async fn a_delivery_is_signed_and_carries_the_token() {
     assert_eq!(sent[0].headers["authorization"], "Bearer t0ken");
     assert_eq!(sent[0].headers["webhook-id"], format!("{}-push", call.call_id));
     assert!(!sent[1].headers.contains_key("authorization"));
-    assert_eq!((sent[1].method.as_str(), sent[1].headers["webhook-id"].to_str().unwrap().ends_with("-webhook")), ("POST", true));
+    assert_eq!(
+        (sent[1].method.as_str(), sent[1].headers["webhook-id"].to_str().unwrap().ends_with("-webhook")),
+        ("POST", true)
+    );
     for request in &sent {
         // `verify` also judges the time; the world's is not the machine's, so the signature is made again.
         let id = request.headers["webhook-id"].to_str().unwrap();
@@ -154,7 +163,12 @@ async fn a_delivery_is_signed_and_carries_the_token() {
 async fn answers_lead_where_the_rules_say() {
     use DeliveryState as S;
     // (answer, channel) → (state, least seconds until the next try, queued)
-    let check = async |result: Result<domain::ports::OutboundAnswer, OutboundError>, channel: Channel, state: S, wait: u64, queued: bool, error: Option<&str>| {
+    let check = async |result: Result<domain::ports::OutboundAnswer, OutboundError>,
+                       channel: Channel,
+                       state: S,
+                       wait: u64,
+                       queued: bool,
+                       error: Option<&str>| {
         let world = world();
         let call = analysed(&world, |_| ());
         run(&world, &call, None).await;
@@ -213,9 +227,14 @@ async fn a_dead_endpoint_gets_the_whole_schedule_and_the_same_bytes() {
     }
     let sent = world.requests();
     assert_eq!(sent.len(), 10);
-    assert!(sent.iter().all(|request| request.body == sent[0].body && request.headers["webhook-id"] == sent[0].headers["webhook-id"]));
+    assert!(
+        sent.iter()
+            .all(|request| request.body == sent[0].body
+                && request.headers["webhook-id"] == sent[0].headers["webhook-id"])
+    );
     // Only the waits of up to 15 min went through the queue; the others are the sweep's.
-    let delays: Vec<u64> = world.sent_with_delay(QueueName::Deliveries).iter().map(|(_, delay)| delay.as_secs()).collect();
+    let delays: Vec<u64> =
+        world.sent_with_delay(QueueName::Deliveries).iter().map(|(_, delay)| delay.as_secs()).collect();
     assert_eq!(delays.len(), 2, "{delays:?}");
     assert!((4..=6).contains(&delays[0]) && (240..=361).contains(&delays[1]), "{delays:?}");
 }
@@ -252,10 +271,21 @@ async fn what_cannot_be_sent_is_an_attempt_too() {
         assert_eq!(world.delivery_row(call.call_id, Channel::Push).unwrap().state, DeliveryState::Pending);
         assert_eq!(world.requests().len(), 0);
     };
-    check(&|world, call| drop(world.outside.lock().objects.remove(&world.delivery_row(call.call_id, Channel::Push).unwrap().body_key)), "body_gone").await;
+    check(
+        &|world, call| {
+            drop(
+                world.outside.lock().objects.remove(&world.delivery_row(call.call_id, Channel::Push).unwrap().body_key),
+            )
+        },
+        "body_gone",
+    )
+    .await;
     check(&|world, _| drop(world.bot("bot", json!({}))), "endpoint_gone").await;
     let foreign = |world: &World, _: &CallRow| {
-        world.bot("bot", json!({"push": {"url": "https://crm.example.com", "key_mapper": {}, "token": "sealed:bot/other:eA=="}}));
+        world.bot(
+            "bot",
+            json!({"push": {"url": "https://crm.example.com", "key_mapper": {}, "token": "sealed:bot/other:eA=="}}),
+        );
     };
     check(&foreign, "sealed").await;
 }

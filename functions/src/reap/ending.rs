@@ -22,6 +22,7 @@ pub(super) async fn end(platform: &Platform, row: &CallRow, last_seen: Option<Ti
         return Ok(false);
     }
     tracing::warn!(call.id = %row.call_id, server.id = %row.owner.server_id, recording = ?saved.recording, "a call's server was lost; ended");
+    metrics::counter!("ringfleet_reap_calls_ended_total").increment(1);
     let job = Job { call_id: row.call_id, channel: None };
     if let Err(cause) = platform.outside.queues.send(QueueName::CallEnded, &row.bot_id, &job, Duration::ZERO).await {
         tracing::warn!(call.id = %row.call_id, error = %cause, "not announced; sweep will");

@@ -235,7 +235,12 @@ impl World {
         self.object(&CallObjects::of(row).record(), value.to_string().as_bytes());
     }
 
-    pub(crate) fn delivery(&self, call: &CallRow, channel: Channel, change: impl FnOnce(&mut DeliveryRow)) -> DeliveryRow {
+    pub(crate) fn delivery(
+        &self,
+        call: &CallRow,
+        channel: Channel,
+        change: impl FnOnce(&mut DeliveryRow),
+    ) -> DeliveryRow {
         let mut row = DeliveryRow {
             call_id: call.call_id,
             channel,
@@ -310,7 +315,11 @@ pub(crate) fn status(code: u16) -> Result<OutboundAnswer, OutboundError> {
     answer(code, &[], b"thanks")
 }
 
-pub(crate) fn answer(code: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Result<OutboundAnswer, OutboundError> {
+pub(crate) fn answer(
+    code: u16,
+    headers: &[(&'static str, &str)],
+    body: &[u8],
+) -> Result<OutboundAnswer, OutboundError> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.insert(*name, value.parse().unwrap());
@@ -340,7 +349,14 @@ impl HttpAnswer {
     }
 }
 
-pub(crate) async fn request(app: &Router, method: &str, path: &str, key: Option<&str>, headers: &[(&str, &str)], body: impl Into<Body>) -> HttpAnswer {
+pub(crate) async fn request(
+    app: &Router,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> HttpAnswer {
     let mut request = Request::builder().method(method).uri(path);
     if let Some(key) = key {
         request = request.header("x-api-key", http::HeaderValue::from_bytes(key.as_bytes()).unwrap());

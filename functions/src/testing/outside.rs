@@ -14,8 +14,8 @@ use domain::call::{AnalysisStatus, CallRow, CallState, Direction, RecordingStatu
 use domain::fleet::{Alive, DialAnswer, DialCommand, Refusal, ServerRow};
 use domain::ids::{BotId, CallId};
 use domain::ports::{
-    CallEntry, Claim, Clock, Entropy, Fleet, FleetError, Job, Objects, Outbound, OutboundAnswer, OutboundError, OutboundRequest, QueueName, Queues,
-    Seal, SealError, StoreError,
+    CallEntry, Claim, Clock, Entropy, Fleet, FleetError, Job, Objects, Outbound, OutboundAnswer, OutboundError,
+    OutboundRequest, QueueName, Queues, Seal, SealError, StoreError,
 };
 use domain::secret::{ExposeSecret, Sealed, SecretString};
 use jiff::Timestamp;
@@ -147,7 +147,11 @@ impl Outbound for Outside {
     }
 
     fn check(&self, url: &str) -> Result<(), OutboundError> {
-        if url.starts_with("https://") && !url.contains("169.254.") { Ok(()) } else { Err(OutboundError::Blocked("test policy".into())) }
+        if url.starts_with("https://") && !url.contains("169.254.") {
+            Ok(())
+        } else {
+            Err(OutboundError::Blocked("test policy".into()))
+        }
     }
 }
 
@@ -167,7 +171,12 @@ impl Seal for Outside {
 
 #[async_trait]
 impl Fleet for Outside {
-    async fn dial(&self, server: &ServerRow, command: &DialCommand, timeout: Duration) -> Result<DialAnswer, FleetError> {
+    async fn dial(
+        &self,
+        server: &ServerRow,
+        command: &DialCommand,
+        timeout: Duration,
+    ) -> Result<DialAnswer, FleetError> {
         let act = {
             let mut state = self.state.lock();
             state.dialled.push(server.server_id.to_string());
@@ -201,7 +210,12 @@ impl Fleet for Outside {
         let state = self.state.lock();
         let there = state.alive.iter().find(|alive| alive.server_id == server.server_id);
         let there = there.ok_or_else(|| FleetError::Unreachable("down".into()))?;
-        Ok(Alive { server_id: there.server_id.clone(), epoch: there.epoch, calls: there.calls, draining: there.draining })
+        Ok(Alive {
+            server_id: there.server_id.clone(),
+            epoch: there.epoch,
+            calls: there.calls,
+            draining: there.draining,
+        })
     }
 }
 

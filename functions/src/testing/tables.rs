@@ -7,7 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::api_key::{ApiKeyRow, KeyHash};
 use domain::bot::Bot;
-use domain::call::{Advance, AnalysisStatus, CallRow, CallState, FenceRow, Finisher, MAX_WARNINGS, NextStep, RecordingStatus, Terminal};
+use domain::call::{
+    Advance, AnalysisStatus, CallRow, CallState, FenceRow, Finisher, MAX_WARNINGS, NextStep, RecordingStatus, Terminal,
+};
 use domain::delivery::{AttemptRow, Channel, DeliveryRow, DeliveryState};
 use domain::fleet::ServerRow;
 use domain::ids::{BotId, CallId, Epoch, Owner, ServerId, TrunkId};
@@ -84,7 +86,9 @@ impl ApiKeys for Tables {
     }
 
     async fn touch(&self, hash: &KeyHash, at: Timestamp, not_since: Timestamp) -> Result<(), StoreError> {
-        if let Some(row) = self.rows()?.keys.get_mut(hash).filter(|row| row.last_used_at.is_none_or(|last| last < not_since)) {
+        if let Some(row) =
+            self.rows()?.keys.get_mut(hash).filter(|row| row.last_used_at.is_none_or(|last| last < not_since))
+        {
             row.last_used_at = Some(at);
         }
         Ok(())
@@ -174,7 +178,9 @@ impl Calls for Tables {
 
     async fn advance(&self, id: CallId, owner: &Owner, step: &Advance) -> Result<Owned, StoreError> {
         let mut rows = self.rows()?;
-        let Some(row) = rows.call(id).filter(|row| row.owner == *owner && row.state != CallState::Ended) else { return Ok(Owned::Lost) };
+        let Some(row) = rows.call(id).filter(|row| row.owner == *owner && row.state != CallState::Ended) else {
+            return Ok(Owned::Lost);
+        };
         let (state, at) = match step {
             Advance::Dialing => (CallState::Dialing, None),
             Advance::Ringing { at } => (CallState::Ringing, Some(*at)),
@@ -196,9 +202,17 @@ impl Calls for Tables {
         Ok(Owned::Written)
     }
 
-    async fn finish(&self, id: CallId, by: &Finisher, terminal: &Terminal, due_at: Timestamp) -> Result<Owned, StoreError> {
+    async fn finish(
+        &self,
+        id: CallId,
+        by: &Finisher,
+        terminal: &Terminal,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError> {
         let mut rows = self.rows()?;
-        let Some(row) = rows.call(id).filter(|row| row.owner == *by.owner() && row.state != CallState::Ended) else { return Ok(Owned::Lost) };
+        let Some(row) = rows.call(id).filter(|row| row.owner == *by.owner() && row.state != CallState::Ended) else {
+            return Ok(Owned::Lost);
+        };
         row.state = CallState::Ended;
         row.ended_at = Some(terminal.ended_at);
         row.answered_at = terminal.answered_at;
@@ -215,7 +229,9 @@ impl Calls for Tables {
 
     async fn settle_recording(&self, id: CallId, status: RecordingStatus) -> Result<Owned, StoreError> {
         let mut rows = self.rows()?;
-        let row = rows.call(id).filter(|row| row.state == CallState::Ended && row.recording_status == RecordingStatus::Pending);
+        let row = rows
+            .call(id)
+            .filter(|row| row.state == CallState::Ended && row.recording_status == RecordingStatus::Pending);
         let holds = row.is_some();
         if let Some(row) = row {
             row.recording_status = status;
@@ -223,7 +239,13 @@ impl Calls for Tables {
         Ok(owned(holds))
     }
 
-    async fn take_step(&self, id: CallId, from: &[NextStep], to: Option<NextStep>, due_at: Timestamp) -> Result<Owned, StoreError> {
+    async fn take_step(
+        &self,
+        id: CallId,
+        from: &[NextStep],
+        to: Option<NextStep>,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError> {
         let mut rows = self.rows()?;
         let row = rows.call(id).filter(|row| row.next_step.is_some_and(|step| from.contains(&step)));
         let holds = row.is_some();
@@ -244,7 +266,12 @@ impl Calls for Tables {
         }))
     }
 
-    async fn note_analysis(&self, id: CallId, status: AnalysisStatus, disposition: Option<&str>) -> Result<(), StoreError> {
+    async fn note_analysis(
+        &self,
+        id: CallId,
+        status: AnalysisStatus,
+        disposition: Option<&str>,
+    ) -> Result<(), StoreError> {
         if let Some(row) = self.rows()?.call(id) {
             row.analysis_status = status;
             row.disposition = disposition.map(str::to_owned);
@@ -271,7 +298,9 @@ impl Calls for Tables {
     async fn due(&self, step: NextStep, now: Timestamp, limit: u32) -> Result<Vec<CallId>, StoreError> {
         let rows = self.rows()?;
         let due = rows.calls.values().filter_map(|entry| match entry {
-            CallEntry::Call(row) if row.next_step == Some(step) && row.due_at.is_some_and(|due| due <= now) => Some(row.call_id),
+            CallEntry::Call(row) if row.next_step == Some(step) && row.due_at.is_some_and(|due| due <= now) => {
+                Some(row.call_id)
+            }
             _ => None,
         });
         Ok(due.take(limit as usize).collect())
@@ -292,7 +321,14 @@ impl Deliveries for Tables {
         Ok(self.rows()?.deliveries.get(&(call, channel)).cloned())
     }
 
-    async fn begin_try(&self, call: CallId, channel: Channel, tries: u32, now: Timestamp, lease_until: Timestamp) -> Result<Owned, StoreError> {
+    async fn begin_try(
+        &self,
+        call: CallId,
+        channel: Channel,
+        tries: u32,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Owned, StoreError> {
         let mut rows = self.rows()?;
         let row = rows.deliveries.get_mut(&(call, channel));
         let row = row.filter(|row| row.state == DeliveryState::Pending && row.due_at <= now && row.tries == tries);
@@ -304,10 +340,17 @@ impl Deliveries for Tables {
         Ok(owned(holds))
     }
 
-    async fn end_try(&self, attempt: &AttemptRow, state: DeliveryState, due_at: Timestamp) -> Result<Owned, StoreError> {
+    async fn end_try(
+        &self,
+        attempt: &AttemptRow,
+        state: DeliveryState,
+        due_at: Timestamp,
+    ) -> Result<Owned, StoreError> {
         let mut rows = self.rows()?;
         let row = rows.deliveries.get_mut(&(attempt.call_id, attempt.channel));
-        let Some(row) = row.filter(|row| row.state == DeliveryState::Pending && row.tries == attempt.n) else { return Ok(Owned::Lost) };
+        let Some(row) = row.filter(|row| row.state == DeliveryState::Pending && row.tries == attempt.n) else {
+            return Ok(Owned::Lost);
+        };
         row.state = state;
         row.due_at = due_at;
         row.last_status = attempt.status;
@@ -324,7 +367,12 @@ impl Deliveries for Tables {
 
     async fn attempts(&self, call: CallId, channel: Channel) -> Result<Vec<AttemptRow>, StoreError> {
         let rows = self.rows()?;
-        Ok(rows.attempts.iter().filter(|attempt| attempt.call_id == call && attempt.channel == channel).cloned().collect())
+        Ok(rows
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.call_id == call && attempt.channel == channel)
+            .cloned()
+            .collect())
     }
 }
 

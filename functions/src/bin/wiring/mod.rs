@@ -1,0 +1,84 @@
+//! What every function's main does first: settings from the environment, telemetry, adapters, the platform.
+//! It must never be used outside of a main, and never decide anything about a request.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use functions::platform::{LanguageModel, Outside, Platform, ReapLimits, Settings, Tables};
+use infra::clock::{OsEntropy, SystemClock};
+use infra::config::{AwsConfig, EgressConfig, LlmConfig, NamesConfig, Periods, TelemetryConfig, load};
+use infra::fleet_client::FleetClient;
+use infra::guarded::GuardedClient;
+use infra::s3::S3Objects;
+use infra::schema::Names;
+use infra::seal::AesSeal;
+use infra::secrets::DeploymentSecrets;
+use infra::sqs::SqsQueues;
+use serde::Deserialize;
+
+/// A function's settings: each key from `RINGFLEET_…`, or from the file that `RINGFLEET_CONFIG` names.
+#[derive(Debug, Deserialize)]
+struct FunctionConfig {
+    /// Where clients reach the API.
+    public_url: String,
+    /// The deployment's secrets in Secrets Manager: name or ARN.
+    secrets_id: String,
+    #[serde(default)]
+    aws: AwsConfig,
+    #[serde(default)]
+    names: NamesConfig,
+    #[serde(default)]
+    egress: EgressConfig,
+    #[serde(default)]
+    periods: Periods,
+    #[serde(default)]
+    llm: LlmConfig,
+    #[serde(default)]
+    telemetry: TelemetryConfig,
+}
+
+/// Builds the platform of this function.
+pub(crate) async fn platform() -> Result<Platform> {
+    let file = std::env::var_os("RINGFLEET_CONFIG").map(PathBuf::from);
+    let config: FunctionConfig = load(file.as_deref(), "RINGFLEET_", toml::Table::new())?;
+    infra::telemetry::init(&config.telemetry)?;
+    let clients = infra::aws::connect(&config.aws).await;
+    let names = Names::new(&config.names);
+    let secrets = Arc::new(DeploymentSecrets::secrets_manager(clients.secrets.clone(), config.secrets_id.clone()));
+    let seal = AesSeal::load(&secrets).await.context("the deployment's secrets cannot be used")?;
+    let fleet = FleetClient::new(secrets, Arc::new(SystemClock)).context("the fleet's client cannot be built")?;
+    let stores = infra::dynamodb::stores(&clients, &names);
+    Ok(Platform {
+        tables: Tables {
+            api_keys: stores.api_keys,
+            bots: stores.bots,
+            trunks: stores.trunks,
+            calls: stores.calls,
+            deliveries: stores.deliveries,
+            servers: stores.servers,
+        },
+        outside: Outside {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            objects: Arc::new(S3Objects::new(clients.s3, &names)),
+            queues: Arc::new(SqsQueues::new(clients.sqs, &names)),
+            outbound: Arc::new(GuardedClient::new(config.egress.clone().into())),
+            fleet: Arc::new(fleet),
+            seal: Arc::new(seal),
+        },
+        settings: Arc::new(settings(config)),
+    })
+}
+
+fn settings(config: FunctionConfig) -> Settings {
+    let model = config.llm.base_url.zip(config.llm.model);
+    let key = config.llm.api_key;
+    let reap = ReapLimits { every: config.periods.reap.0, stale: config.periods.reap_stale.0, ..ReapLimits::default() };
+    Settings {
+        schedule: config.periods.schedule(),
+        analysis_model: model.map(|(base_url, model)| LanguageModel { base_url, api_key: key, model }),
+        reap,
+        ..Settings::new(config.public_url)
+    }
+}
