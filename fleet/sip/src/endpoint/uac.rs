@@ -7,7 +7,7 @@ use super::wire::{CallTimer, Owner, TxId};
 use super::{Endpoint, InviteError, may_set};
 use crate::dialog::{Dialog, Outgoing, Path};
 use crate::message::{
-    Essentials, HeaderName, Message, MessageWriter, SdpBody, StartLine, Text, Uri, quote, reason, reason_value,
+    Essentials, HeaderName, Message, MessageWriter, Scheme, SdpBody, StartLine, Text, Uri, quote, reason, reason_value,
     retry_after, sdp_body, via_of_ours,
 };
 use crate::transaction::T1_TIMES_64;
@@ -312,7 +312,8 @@ fn answer_fault(message: &Message, had_early_sdp: bool) -> Option<AnswerFault> {
 
 fn check(request: &InviteRequest) -> Result<(), InviteError> {
     let target = Uri::parse(&request.target).map_err(|_| InviteError::Target)?;
-    if !target.scheme.is_sip() || target.headers.is_some() {
+    // A SIPS URI must travel over TLS on every hop (§26.2.2).
+    if target.scheme != Scheme::Sip || target.headers.is_some() {
         return Err(InviteError::Target);
     }
     Uri::parse(&request.from_uri).map_err(|_| InviteError::From)?;

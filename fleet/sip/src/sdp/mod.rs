@@ -140,8 +140,11 @@ impl SdpError {
     pub const fn status(self) -> u16 {
         match self {
             SdpError::Malformed => 400,
-            SdpError::TooLong => 513,
-            SdpError::TooManyStreams | SdpError::NoAudio | SdpError::NoCommonCodec | SdpError::BadAddress => 488,
+            SdpError::TooLong
+            | SdpError::TooManyStreams
+            | SdpError::NoAudio
+            | SdpError::NoCommonCodec
+            | SdpError::BadAddress => 488,
         }
     }
 }

@@ -291,7 +291,7 @@ fn what_can_not_be_sent() {
         |name: &str, value: &str| InviteRequest { headers: vec![(name.into(), value.into())], ..invite_request() };
     let cases = [
         (InviteRequest { target: "bob".into(), ..invite_request() }, InviteError::Target),
-        (InviteRequest { target: "tel:+1".into(), ..invite_request() }, InviteError::Target),
+        (InviteRequest { target: "sips:bob@h".into(), ..invite_request() }, InviteError::Target),
         (InviteRequest { target: "sip:b@h\r\nX: y".into(), ..invite_request() }, InviteError::Target),
         (InviteRequest { target: "sip:b@h?Route=x".into(), ..invite_request() }, InviteError::Target),
         (InviteRequest { from_uri: "alice".into(), ..invite_request() }, InviteError::From),
