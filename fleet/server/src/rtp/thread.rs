@@ -1,13 +1,14 @@
-//! One media thread: its calls are spread over ten sub-slots of a 20 ms cycle, so that their packets leave evenly.
+//! One media thread: its calls are spread over the sub-slots of a 20 ms cycle, so that their packets leave evenly.
 //! It must never block on anything but its own clock.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::UdpSocket;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use media::{FRAME, FRAME_SAMPLES, MAX_PACKET, Stream, StreamConfig, StreamEvent};
+use media::pacer::{Due, Pacer, Slot};
+use media::{FRAME_SAMPLES, MAX_PACKET, Stream, StreamConfig, StreamEvent};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
@@ -15,13 +16,14 @@ use super::batch::Batch;
 use super::{Command, Far, Opening, Reserved};
 use crate::recording::{RecordingId, Recordings};
 
-const SUB_SLOTS: usize = 10;
-const SUB_SLOT: Duration = Duration::from_millis(FRAME.as_millis() as u64 / SUB_SLOTS as u64);
-/// A thread that is further behind than this skips whole cycles instead of sending bursts.
-const LATEST: Duration = Duration::from_millis(60);
+/// A thread wakes every 2 ms while anybody talks.
+const SLOTS: usize = 10;
 
 pub(super) fn spawn(n: usize, inbox: mpsc::Receiver<Command>, recordings: Recordings) -> io::Result<()> {
-    std::thread::Builder::new().name(format!("media-{n}")).spawn(move || Thread::new(recordings).run(inbox)).map(|_| ())
+    std::thread::Builder::new()
+        .name(format!("media-{n}"))
+        .spawn(move || Thread::new(recordings).run(inbox))
+        .map(|_| ())
 }
 
 struct Call {
@@ -33,13 +35,17 @@ struct Call {
     events: mpsc::Sender<StreamEvent>,
     stream: Option<Stream>,
     recording: Option<RecordingId>,
+    /// Media time of the next step, and of the step at which the call was answered.
+    next_position: u64,
+    opened_at: u64,
 }
 
 struct Thread {
     recordings: Recordings,
-    slots: [Vec<Call>; SUB_SLOTS],
+    slots: [Vec<Call>; SLOTS],
     /// Which slot a call is in.
-    places: HashMap<u64, usize>,
+    places: HashMap<u64, Slot>,
+    pacer: Pacer,
     batch: Batch,
     packet: [u8; MAX_PACKET],
 }
@@ -50,22 +56,23 @@ impl Thread {
             recordings,
             slots: Default::default(),
             places: HashMap::new(),
+            pacer: Pacer::new(Instant::now(), SLOTS),
             batch: Batch::new(),
             packet: [0; MAX_PACKET],
         }
     }
 
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        let mut due = Instant::now();
-        let mut slot = 0;
         loop {
             if self.places.is_empty() {
                 // Nobody talks: wait for a call instead of turning idle cycles.
                 match inbox.blocking_recv() {
-                    Some(command) => self.obey(command),
+                    Some(command) => {
+                        self.pacer = Pacer::new(Instant::now(), SLOTS);
+                        self.obey(command);
+                    }
                     None => return,
                 }
-                due = Instant::now();
             }
             loop {
                 match inbox.try_recv() {
@@ -74,24 +81,24 @@ impl Thread {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            let now = Instant::now();
-            if let Some(early) = due.checked_duration_since(now) {
+            if let Some(early) = self.pacer.next_deadline().checked_duration_since(Instant::now()) {
                 sleep(early);
-            } else if now - due > LATEST {
-                let cycles = u32::try_from((now - due).as_millis() / FRAME.as_millis()).unwrap_or(u32::MAX);
-                metrics::counter!("ringfleet_media_cycles_skipped_total").increment(u64::from(cycles));
-                due += FRAME * cycles;
             }
-            self.step(slot);
-            slot = (slot + 1) % SUB_SLOTS;
-            due += SUB_SLOT;
+            if let Some(due) = self.pacer.poll(Instant::now()) {
+                self.step(due);
+            }
         }
     }
 
-    fn step(&mut self, slot: usize) {
+    fn step(&mut self, due: Due) {
+        if due.skipped > 0 {
+            metrics::counter!("ringfleet_media_ticks_skipped_total").increment(due.skipped);
+        }
         let Self { slots, batch, packet, recordings, .. } = self;
-        for call in &mut slots[slot] {
-            call.step(batch, packet, recordings);
+        for _ in 0..due.ticks {
+            for call in &mut slots[due.slot.index()] {
+                call.step(batch, packet, recordings);
+            }
         }
     }
 
@@ -124,10 +131,9 @@ impl Thread {
     }
 
     fn reserve(&mut self, id: u64, reserved: Reserved) {
-        // The emptiest slot; SUB_SLOTS is never zero, so there is one.
-        let slot = (0..SUB_SLOTS).min_by_key(|slot| self.slots[*slot].len()).unwrap_or(0);
+        let slot = self.pacer.assign();
         self.places.insert(id, slot);
-        self.slots[slot].push(Call {
+        self.slots[slot.index()].push(Call {
             id,
             socket: reserved.sockets.rtp,
             _rtcp: reserved.sockets.rtcp,
@@ -135,12 +141,14 @@ impl Thread {
             events: reserved.events,
             stream: None,
             recording: None,
+            next_position: 0,
+            opened_at: 0,
         });
     }
 
     fn call(&mut self, id: u64) -> Option<&mut Call> {
         let slot = *self.places.get(&id)?;
-        self.slots[slot].iter_mut().find(|call| call.id == id)
+        self.slots[slot.index()].iter_mut().find(|call| call.id == id)
     }
 
     fn on_stream(&mut self, id: u64, act: impl FnOnce(&mut Stream)) {
@@ -151,8 +159,10 @@ impl Thread {
 
     fn close(&mut self, id: u64) -> Option<media::StreamStats> {
         let slot = self.places.remove(&id)?;
-        let at = self.slots[slot].iter().position(|call| call.id == id)?;
-        let mut call = self.slots[slot].swap_remove(at);
+        self.pacer.release(slot);
+        let calls = &mut self.slots[slot.index()];
+        let at = calls.iter().position(|call| call.id == id)?;
+        let mut call = calls.swap_remove(at);
         let stream = call.stream.as_mut()?;
         stream.finish();
         let stats = stream.stats();
@@ -162,7 +172,19 @@ impl Thread {
 }
 
 impl Call {
+    /// Opens the stream; early media that became the call goes on with the same SSRC and sequence, and counts its
+    /// positions from here.
     fn open(&mut self, opening: &Opening) {
+        let now = Instant::now();
+        self.recording = opening.recording;
+        if let Some(stream) = &mut self.stream {
+            stream.update_remote(now, opening.to.clone());
+            if opening.recording.is_some() {
+                stream.start_recording();
+            }
+            self.opened_at = self.next_position;
+            return;
+        }
         let config = StreamConfig {
             remote: opening.to.clone(),
             media_cidrs: opening.media_cidrs.clone(),
@@ -171,8 +193,7 @@ impl Call {
             first_timestamp: opening.first_timestamp,
             record: opening.recording.is_some(),
         };
-        self.stream = Some(Stream::new(Instant::now(), config));
-        self.recording = opening.recording;
+        self.stream = Some(Stream::new(now, config));
     }
 
     fn step(&mut self, batch: &mut Batch, packet: &mut [u8; MAX_PACKET], recordings: &Recordings) {
@@ -189,7 +210,8 @@ impl Call {
             let _ = self.socket.send_to(&packet[..length], to);
         }
         far.kind = tick.far;
-        far.position = tick.position;
+        self.next_position = tick.position + FRAME_SAMPLES as u64;
+        far.position = tick.position.saturating_sub(self.opened_at);
         far.near = *stream.near_frame();
         // Closed means that nobody wants to hear: no loss. Full: this frame is lost, the gap shows in `position`.
         if let Err(TrySendError::Full(_)) = self.far.try_send(far) {
