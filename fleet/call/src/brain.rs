@@ -66,7 +66,9 @@ impl Brain {
     pub(crate) fn understands(&self, text: &str, phrasing: &Phrasing) -> bool {
         match &self.thinker {
             Thinker::Script(script) => script.understands(text, phrasing),
-            Thinker::Model(model) => model.expectation() == Expectation::Short && crate::understand::yes_no::yes_no(text).is_some(),
+            Thinker::Model(model) => {
+                model.expectation() == Expectation::Short && crate::understand::yes_no::yes_no(text).is_some()
+            }
         }
     }
 

@@ -10,7 +10,8 @@ use domain::result::Speaker;
 use crate::brain::{Brain, Thinker};
 use crate::hearing::Hearing;
 use crate::io::{
-    BrainCommand, Control, EarCommand, Effect, Input, LegCommand, LegEvent, MouthCommand, Outcome, PrefetchEvent, Progress,
+    BrainCommand, Control, EarCommand, Effect, Input, LegCommand, LegEvent, MouthCommand, Outcome, PrefetchEvent,
+    Progress,
 };
 use crate::line::Line;
 use crate::model::ModelBrain;
@@ -53,14 +54,20 @@ pub struct Call {
 impl Call {
     /// A call whose leg is being started by the shell.
     pub fn new(now: Instant, plan: Plan) -> Self {
-        let mut phrasing = Phrasing::new(plan.context.clone(), plan.variables.clone(), plan.custom.clone(), plan.await_prefetch);
+        let mut phrasing =
+            Phrasing::new(plan.context.clone(), plan.variables.clone(), plan.custom.clone(), plan.await_prefetch);
         let thinker = match (plan.brain, &plan.bot.script) {
             (BrainChoice::Model, _) => Thinker::Model(Box::default()),
             (BrainChoice::Script, Some(script)) => Thinker::Script(Box::new(ScriptBrain::new(script.clone()))),
             (BrainChoice::Script, None) => {
-                phrasing.warn("the bot has no script: it says its opening message and ends after the answer".to_owned());
+                phrasing
+                    .warn("the bot has no script: it says its opening message and ends after the answer".to_owned());
                 let closing = "Thank you. Goodbye.".to_owned();
-                Thinker::Script(Box::new(ScriptBrain::new(Script { steps: Vec::new(), closing, result: Default::default() })))
+                Thinker::Script(Box::new(ScriptBrain::new(Script {
+                    steps: Vec::new(),
+                    closing,
+                    result: Default::default(),
+                })))
             }
         };
         let ring_timeout = Duration::from_secs(u64::from(plan.bot.ring_timeout_seconds));
@@ -172,7 +179,9 @@ impl Call {
                 self.push(Effect::Ear(EarCommand::Listen));
             }
             // The answer crossed our CANCEL: it has to be hung up after all.
-            Stage::HangingUp { leg_over: false, .. } if self.line.answered.is_none() => self.push(Effect::Leg(LegCommand::HangUp)),
+            Stage::HangingUp { leg_over: false, .. } if self.line.answered.is_none() => {
+                self.push(Effect::Leg(LegCommand::HangUp))
+            }
             _ => {}
         }
     }

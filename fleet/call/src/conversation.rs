@@ -19,6 +19,8 @@ use crate::turn::Expectation;
 const OVERLAP_COUNTS_FOR: Duration = Duration::from_secs(2);
 /// A ring-back tone after the answer keeps the opening waiting for one cadence.
 const RING_BACK_CADENCE: Duration = Duration::from_secs(5);
+/// How far the ear's positions may run ahead of the clock.
+const LARGEST_LEAD: Duration = Duration::from_secs(2);
 /// Busy tones that make a far side that is gone.
 const BUSY_TONES: u32 = 2;
 /// Longest wait for a machine's beep.
@@ -66,12 +68,16 @@ impl Call {
             }
             return;
         }
+        // Nothing was heard that is yet to sound; a position beyond that is an error of the ear's.
+        let latest = self.line.position(now) + LARGEST_LEAD;
         match event {
-            EarEvent::SpeechStarted { at } => self.on_speech_started(now, at),
-            EarEvent::SpeechEnded { at } => self.on_speech_ended(now, at),
-            EarEvent::Partial { text, at } => self.on_partial(now, clean(&text), at),
-            EarEvent::Final { text, from, to, .. } => self.on_final(now, clean(&text), from, to),
-            EarEvent::Tone { kind, at } => self.on_tone(now, kind, at),
+            EarEvent::SpeechStarted { at } => self.on_speech_started(now, at.min(latest)),
+            EarEvent::SpeechEnded { at } => self.on_speech_ended(now, at.min(latest)),
+            EarEvent::Partial { text, at } => self.on_partial(now, clean(&text), at.min(latest)),
+            EarEvent::Final { text, from, to, .. } => {
+                self.on_final(now, clean(&text), from.min(latest), to.min(latest))
+            }
+            EarEvent::Tone { kind, at } => self.on_tone(now, kind, at.min(latest)),
             EarEvent::Echo { likeness } => self.hearing.echo(likeness),
             EarEvent::Failed => self.apologise(now),
         }
@@ -191,7 +197,12 @@ impl Call {
     fn guess(&mut self, now: Instant) {
         let words = self.hearing.sure_words();
         let murmur = self.mouth.cut().is_some() && is_backchannel(&words);
-        if self.mouth.is_busy() || self.brain.is_answering() || murmur || words.is_empty() || words != self.hearing.words() {
+        if self.mouth.is_busy()
+            || self.brain.is_answering()
+            || murmur
+            || words.is_empty()
+            || words != self.hearing.words()
+        {
             return;
         }
         let Some(model) = self.brain.model_mut() else { return };
@@ -214,14 +225,15 @@ impl Call {
     /// Decides what the customer's words mean for what the bot says or is about to say.
     pub(crate) fn weigh_overlap(&mut self, now: Instant) {
         let heard = self.hearing.segment_words();
-        match self.mouth.sounding() {
-            Some(bot) if bot.purpose != Purpose::Filler => {
-                if self.stage == Stage::Talking && bot.purpose != Purpose::Goodbye && self.is_interruption(now, &heard) {
-                    self.interrupt();
-                }
+        let Some(bot) = self.mouth.sounding().filter(|bot| bot.purpose != Purpose::Filler) else {
+            if self.brain.undo.is_some() && !is_backchannel(&heard) {
+                self.withdraw();
             }
-            _ if self.brain.undo.is_some() && !is_backchannel(&heard) => self.withdraw(),
-            _ => {}
+            return;
+        };
+        let interruptible = self.stage == Stage::Talking && bot.purpose != Purpose::Goodbye;
+        if interruptible && self.is_interruption(now, &heard) {
+            self.interrupt();
         }
     }
 
@@ -364,7 +376,8 @@ impl Call {
         let from = self.line.position(now).saturating_sub(OVERLAP_COUNTS_FOR);
         self.hearing.drop_before(from);
         let words = self.hearing.words();
-        let murmur = is_greeting_only(&words) || is_backchannel(&words) && !self.brain.understands(&words, &self.phrasing);
+        let murmur =
+            is_greeting_only(&words) || is_backchannel(&words) && !self.brain.understands(&words, &self.phrasing);
         if self.hearing.is_settled() && murmur {
             self.drop_turn();
         } else {
@@ -429,7 +442,8 @@ impl Call {
         self.cancel_thinking();
         self.brain.undo = None;
         self.give_up_timing();
-        let leave = self.plan.bot.voicemail.action == VoicemailAction::LeaveMessage && !self.plan.bot.voicemail.message.trim().is_empty();
+        let leave = self.plan.bot.voicemail.action == VoicemailAction::LeaveMessage
+            && !self.plan.bot.voicemail.message.trim().is_empty();
         if !leave {
             self.hang_up(now, Ending::Voicemail);
             return;

@@ -65,7 +65,10 @@ impl Call {
     /// Whether all of the goodbye was played, even if playout has not said that it is done.
     pub(crate) fn is_goodbye_heard(&self) -> bool {
         matches!(self.stage, Stage::Closing { .. })
-            && self.mouth.sounding().is_some_and(|utterance| utterance.purpose == Purpose::Goodbye && utterance.unheard_text().is_empty())
+            && self
+                .mouth
+                .sounding()
+                .is_some_and(|utterance| utterance.purpose == Purpose::Goodbye && utterance.unheard_text().is_empty())
     }
 
     fn playout_bound(&self) -> Duration {

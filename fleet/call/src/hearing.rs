@@ -101,7 +101,8 @@ impl Hearing {
     pub(crate) fn end(&mut self, now: Instant, at: Duration, when: Instant) {
         let segment = self.speaking.take();
         if let Some(segment) = segment {
-            self.voiced += at.saturating_sub(segment.at).min(now.saturating_duration_since(segment.since) + FINAL_SLACK);
+            self.voiced +=
+                at.saturating_sub(segment.at).min(now.saturating_duration_since(segment.since) + FINAL_SLACK);
         }
         self.ended = Some(End { at, when });
         let covered = self.final_at.is_some() && self.final_to + FINAL_SLACK >= at;

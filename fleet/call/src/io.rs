@@ -33,7 +33,10 @@ pub enum LegEvent {
     /// Never answered; terminal.
     Failed(LegFailure),
     /// Ended after the answer; terminal. `by_remote`: BYE or closed by the far side.
-    Ended { by_remote: bool, cause: LegEnd },
+    Ended {
+        by_remote: bool,
+        cause: LegEnd,
+    },
     Dtmf(char),
     /// The first audio from the far side.
     MediaStarted,
@@ -47,7 +50,10 @@ pub enum LegEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub enum LegFailure {
     /// A final SIP status, with the Q.850 cause of its `Reason`, if any.
-    Status { code: u16, q850: Option<u16> },
+    Status {
+        code: u16,
+        q850: Option<u16>,
+    },
     /// Timer B.
     Timeout,
     Unreachable,
@@ -71,14 +77,31 @@ pub enum LegEnd {
 /// From speech detection and recognition. Times are positions in the far end's audio since the answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EarEvent {
-    SpeechStarted { at: Duration },
-    SpeechEnded { at: Duration },
+    SpeechStarted {
+        at: Duration,
+    },
+    SpeechEnded {
+        at: Duration,
+    },
     /// What the running segment sounds like so far.
-    Partial { text: String, at: Duration },
-    Final { text: String, from: Duration, to: Duration, confidence: f32 },
-    Tone { kind: Tone, at: Duration },
+    Partial {
+        text: String,
+        at: Duration,
+    },
+    Final {
+        text: String,
+        from: Duration,
+        to: Duration,
+        confidence: f32,
+    },
+    Tone {
+        kind: Tone,
+        at: Duration,
+    },
     /// How alike the incoming sound is to what is being played, 0..=1; sent while both sides sound.
-    Echo { likeness: f32 },
+    Echo {
+        likeness: f32,
+    },
     /// No recogniser is left.
     Failed,
 }
@@ -93,11 +116,22 @@ pub enum Tone {
 /// From the language model, for the turn it was asked in.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BrainEvent {
-    Token { turn: u32, text: String },
-    ToolCall { turn: u32, name: String, arguments: Map<String, Value> },
-    Done { turn: u32 },
+    Token {
+        turn: u32,
+        text: String,
+    },
+    ToolCall {
+        turn: u32,
+        name: String,
+        arguments: Map<String, Value>,
+    },
+    Done {
+        turn: u32,
+    },
     /// Every provider failed for this turn.
-    Failed { turn: u32 },
+    Failed {
+        turn: u32,
+    },
 }
 
 /// From speech synthesis and playout.
@@ -145,7 +179,10 @@ pub enum Effect {
     /// A stage reached; to be persisted. In order: ringing, answered.
     Progress(Progress),
     /// A new entry, or the last one of that speaker grown or cut: for live display and checkpoints.
-    Transcript { index: usize, entry: TranscriptEntry },
+    Transcript {
+        index: usize,
+        entry: TranscriptEntry,
+    },
     Turn(TurnTimings),
     /// Goes to the call's warnings.
     Warn(String),

@@ -78,11 +78,18 @@ pub(crate) enum ReplyEnd {
 
 impl ModelBrain {
     pub(crate) fn set_system(&mut self, prompt: &str) {
-        self.system = if prompt.trim().is_empty() { TELEPHONE.to_owned() } else { format!("{}\n\n{TELEPHONE}", prompt.trim()) };
+        self.system =
+            if prompt.trim().is_empty() { TELEPHONE.to_owned() } else { format!("{}\n\n{TELEPHONE}", prompt.trim()) };
     }
 
     /// Asks the model to answer `asked`, with the conversation as it was heard.
-    pub(crate) fn think(&mut self, now: Instant, transcript: &Transcript, asked: String, committed: bool) -> BrainCommand {
+    pub(crate) fn think(
+        &mut self,
+        now: Instant,
+        transcript: &Transcript,
+        asked: String,
+        committed: bool,
+    ) -> BrainCommand {
         self.last_turn += 1;
         self.thinking = Some(Thinking {
             turn: self.last_turn,
@@ -153,7 +160,13 @@ impl ModelBrain {
     }
 
     /// Takes a tool call; answers with a warning if there is no such tool.
-    pub(crate) fn tool(&mut self, now: Instant, turn: u32, name: &str, arguments: &Map<String, Value>) -> Option<String> {
+    pub(crate) fn tool(
+        &mut self,
+        now: Instant,
+        turn: u32,
+        name: &str,
+        arguments: &Map<String, Value>,
+    ) -> Option<String> {
         let thinking = self.of_turn(turn)?;
         thinking.last_event = now;
         if name != END_CALL {
@@ -194,7 +207,9 @@ impl ModelBrain {
 
     /// Ends a certain turn of which everything was spoken; answers with its utterance, if it had any.
     pub(crate) fn take_finished(&mut self) -> Option<(Option<u32>, ReplyEnd)> {
-        let thinking = self.thinking.take_if(|thinking| thinking.done && thinking.committed.is_some() && thinking.ready.is_empty())?;
+        let thinking = self
+            .thinking
+            .take_if(|thinking| thinking.done && thinking.committed.is_some() && thinking.ready.is_empty())?;
         Some((thinking.utterance, thinking.end.map_or(ReplyEnd::Over, ReplyEnd::HangUp)))
     }
 
@@ -249,7 +264,7 @@ const LONGEST_PIECE: usize = 280;
 
 impl Sentences {
     fn push(&mut self, token: &str) -> Vec<String> {
-        self.pending.push_str(token);
+        self.pending.extend(token.chars().filter(|c| !is_markup(*c)));
         let mut pieces = Vec::new();
         while let Some(end) = self.end_of_piece() {
             let piece = spoken(&self.pending[..end]);
@@ -269,10 +284,13 @@ impl Sentences {
 
     /// Where the first piece ends; a mark counts only once something follows it.
     fn end_of_piece(&self) -> Option<usize> {
-        let mut chars = self.pending.char_indices().peekable();
-        while let Some((at, c)) = chars.next() {
-            let end = at + c.len_utf8();
-            let spaced = chars.peek().is_some_and(|(_, next)| next.is_whitespace());
+        for (at, c) in self.pending.char_indices() {
+            let mut end = at + c.len_utf8();
+            let mut rest = self.pending[end..].chars().peekable();
+            while let Some(quote) = rest.next_if(|next| matches!(next, '"' | '\'' | '”' | '’' | ')')) {
+                end += quote.len_utf8();
+            }
+            let spaced = rest.peek().is_some_and(|next| next.is_whitespace());
             let sentence = matches!(c, '!' | '?' | '।') || c == '.' && !is_abbreviation(&self.pending[..at]);
             let clause = matches!(c, ',' | ';' | ':' | '—') && !self.cut_one && at >= SHORTEST_CLAUSE;
             if c == '\n' && at > 0 || spaced && (sentence || clause) {
@@ -293,12 +311,18 @@ fn is_abbreviation(text: &str) -> bool {
     let lower = word.to_lowercase();
     let list_number = text.trim() == word && !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     let letter = word.chars().count() == 1 && word.chars().all(char::is_alphabetic) && word != "I";
-    list_number || letter || matches!(lower.as_str(), "mr" | "mrs" | "ms" | "dr" | "rs" | "no" | "st" | "vs" | "approx" | "ltd" | "pvt")
+    list_number
+        || letter
+        || matches!(lower.as_str(), "mr" | "mrs" | "ms" | "dr" | "rs" | "no" | "st" | "vs" | "approx" | "ltd" | "pvt")
+}
+
+fn is_markup(c: char) -> bool {
+    matches!(c, '*' | '#' | '`' | '_' | '\u{1F300}'..='\u{1FAFF}')
 }
 
 /// Takes out what a voice can't say.
 fn spoken(text: &str) -> String {
-    let plain: String = text.chars().filter(|c| !matches!(c, '*' | '#' | '`' | '_' | '\u{1F300}'..='\u{1FAFF}')).collect();
+    let plain: String = text.chars().filter(|c| !is_markup(*c)).collect();
     let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
     if plain.chars().any(char::is_alphanumeric) { plain } else { String::new() }
 }
@@ -326,12 +350,12 @@ mod tests {
         check("It is Rs. 500.50 today. OK?", &["It is Rs. 500.50 today.", "OK?"]);
         check("Mr. Sharma is in.", &["Mr. Sharma is in."]);
         check("At 5 p.m. on Friday.", &["At 5 p.m. on Friday."]);
-        check("Thank you for your patience, Rahul, I have found it. Done, then, or is there more?", &[
-            "Thank you for your patience,",
-            "Rahul, I have found it.",
-            "Done, then, or is there more?",
-        ]);
+        check(
+            "Thank you for your patience, Rahul, I have found it. Done, then, or is there more?",
+            &["Thank you for your patience,", "Rahul, I have found it.", "Done, then, or is there more?"],
+        );
         check("**Sure!** Let me see.", &["Sure!", "Let me see."]);
+        check("He said \"yes.\" Then he left.", &["He said \"yes.\"", "Then he left."]);
         check("1. First\n2. Second", &["1. First", "2. Second"]);
         check("नमस्ते। आप कैसे हैं?", &["नमस्ते।", "आप कैसे हैं?"]);
         check("", &[]);

@@ -35,6 +35,8 @@ pub(crate) struct Utterance {
     before: String,
     /// Its entry in the transcript, once anything of it was heard.
     pub(crate) entry: Option<usize>,
+    /// As much of `heard` as that entry holds.
+    pub(crate) written: usize,
     pub(crate) started: Option<Instant>,
     /// Nothing is added any more.
     complete: bool,
@@ -83,7 +85,9 @@ pub(crate) fn speaking_time(characters: usize, per_second: u32) -> Duration {
 pub(crate) struct Cut {
     pub(crate) utterance: Utterance,
     /// Playout has said how far it came.
-    pub(crate) reported: bool,
+    reported: bool,
+    /// It may still be gone on with.
+    resumable: bool,
 }
 
 /// What a mouth event changed.
@@ -95,7 +99,7 @@ pub(crate) enum News {
     /// More of an utterance was heard.
     Heard(u32),
     /// The stopped utterance said how far it came.
-    CutReported,
+    CutReported(u32),
     /// Wholly heard; gone from the queue.
     Finished(Utterance),
     /// Could not be said; gone from the queue.
@@ -125,6 +129,7 @@ impl Mouth {
             heard: 0,
             before: String::new(),
             entry: None,
+            written: 0,
             started: None,
             complete,
             touched: now,
@@ -166,13 +171,13 @@ impl Mouth {
             }
         }
         self.last_text.clone_from(&first.text);
-        self.cut = Some(Cut { utterance: first, reported: false });
+        self.cut = Some(Cut { utterance: first, reported: false, resumable: true });
         Some(MouthCommand::Stop)
     }
 
     /// Goes on with what was stopped, from the word in which it was cut; `None` when all of it had been heard.
     pub(crate) fn resume(&mut self, now: Instant) -> Option<(u32, MouthCommand)> {
-        let old = self.cut.take()?.utterance;
+        let old = self.cut.take_if(|cut| cut.resumable)?.utterance;
         let rest = old.unheard_text().to_owned();
         if rest.is_empty() {
             return None;
@@ -186,12 +191,16 @@ impl Mouth {
         Some((id, command))
     }
 
+    /// What was stopped will not be gone on with; how much of it was heard may still be on its way.
     pub(crate) fn forget_cut(&mut self) {
-        self.cut = None;
+        if let Some(cut) = &mut self.cut {
+            cut.resumable = false;
+        }
     }
 
+    /// What was stopped and may be gone on with.
     pub(crate) fn cut(&self) -> Option<&Cut> {
-        self.cut.as_ref()
+        self.cut.as_ref().filter(|cut| cut.resumable)
     }
 
     /// What sounds right now.
@@ -227,6 +236,7 @@ impl Mouth {
     pub(crate) fn set_entry(&mut self, id: u32, entry: usize) {
         if let Some(utterance) = self.find(id) {
             utterance.entry = Some(entry);
+            utterance.written = utterance.heard;
         }
     }
 
@@ -274,7 +284,7 @@ impl Mouth {
         match &mut self.cut {
             Some(cut) if cut.utterance.id == id => {
                 cut.reported = true;
-                News::CutReported
+                News::CutReported(id)
             }
             // Nobody told it to stop: what is left of it will never sound.
             _ => self.remove(id).map_or(News::Nothing, News::Finished),
@@ -288,7 +298,7 @@ impl Mouth {
                 cut.utterance.heard = cut.utterance.text.len();
             }
             cut.reported = true;
-            return News::CutReported;
+            return News::CutReported(id);
         }
         match self.remove(id) {
             Some(mut utterance) => {

@@ -11,7 +11,10 @@ pub(crate) enum Ending {
     /// The far side was never reached.
     Unanswered(LegFailure),
     /// The leg closed on its own, after the answer.
-    LegClosed { by_remote: bool, cause: LegEnd },
+    LegClosed {
+        by_remote: bool,
+        cause: LegEnd,
+    },
     /// Script or tool: the bot was done.
     BotDone,
     Operator,

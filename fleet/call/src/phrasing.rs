@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn variables_win_over_prefetched_over_custom() {
-        let mut phrasing = Phrasing::new(Context::new(), fields(r#"{"a":"1"}"#), fields(r#"{"a":"3","b":"3","c":"3"}"#), None);
+        let mut phrasing =
+            Phrasing::new(Context::new(), fields(r#"{"a":"1"}"#), fields(r#"{"a":"3","b":"3","c":"3"}"#), None);
         phrasing.add_prefetched(fields(r#"{"a":"2","b":"2"}"#));
         assert_eq!(phrasing.say("t", "{{crm.a}}{{crm.b}}{{crm.c}}"), "123");
         assert!(phrasing.take_warnings().is_empty());

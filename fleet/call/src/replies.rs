@@ -56,7 +56,9 @@ impl Call {
             return;
         }
         let Some(model) = self.brain.model_mut() else { return };
-        if let Some(first_token) = model.thinking().filter(|_| model.is_answering()).and_then(|thinking| thinking.first_token) {
+        if let Some(first_token) =
+            model.thinking().filter(|_| model.is_answering()).and_then(|thinking| thinking.first_token)
+        {
             self.timings.first_token(first_token);
         }
         while let Some(piece) = self.brain.model_mut().and_then(ModelBrain::next_piece) {
@@ -141,10 +143,8 @@ impl Call {
             News::FirstAudio(id) => self.timings.first_audio(id, now),
             News::Started(id) => self.utterance_started(now, id),
             News::Heard(id) => self.write_down(now, id),
-            News::CutReported => {
-                if let Some(id) = self.mouth.cut().map(|cut| cut.utterance.id) {
-                    self.write_down(now, id);
-                }
+            News::CutReported(id) => {
+                self.write_down(now, id);
                 if let Stage::HangingUp { ending, leg_over: true, .. } = &self.stage {
                     self.finish(now, ending.clone());
                 }
@@ -208,7 +208,7 @@ impl Call {
 
     fn write(&mut self, now: Instant, utterance: &Utterance) -> Option<usize> {
         let heard = utterance.heard_text();
-        if heard.is_empty() {
+        if heard.is_empty() || utterance.entry.is_some() && utterance.written == utterance.heard {
             return None;
         }
         let from = self.line.position(utterance.started.unwrap_or(now));

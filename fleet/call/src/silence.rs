@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn prompts_come_once_each_then_the_end() {
-        let settings = Silence { prompt_after_seconds: 5.0, prompts: vec!["a".into(), "b".into()], hangup_after_seconds: 7.0 };
+        let settings =
+            Silence { prompt_after_seconds: 5.0, prompts: vec!["a".into(), "b".into()], hangup_after_seconds: 7.0 };
         let mut quiet = Quiet::default();
         assert_eq!(quiet.next(&settings), None);
         quiet.begin(epoch());

@@ -9,16 +9,30 @@ use crate::outcome::Ending;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stage {
     /// Until the answer.
-    Dialing { give_up: Instant },
+    Dialing {
+        give_up: Instant,
+    },
     /// Answered; the bot waits for the customer's "hello?" to end, or for a short silence.
-    Greeting { since: Instant, ringback_until: Option<Instant> },
+    Greeting {
+        since: Instant,
+        ringback_until: Option<Instant>,
+    },
     Talking,
     /// An answering machine: waiting for its beep to leave the message.
-    Machine { speak_by: Instant },
+    Machine {
+        speak_by: Instant,
+    },
     /// The goodbye is being said; nothing interrupts it.
-    Closing { ending: Ending, until: Instant },
+    Closing {
+        ending: Ending,
+        until: Instant,
+    },
     /// The leg was told to hang up, or has ended and the mouth still says how much was heard.
-    HangingUp { ending: Ending, until: Instant, leg_over: bool },
+    HangingUp {
+        ending: Ending,
+        until: Instant,
+        leg_over: bool,
+    },
     /// The outcome was given out.
     Over,
 }

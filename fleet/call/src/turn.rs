@@ -18,9 +18,10 @@ pub(crate) enum Expectation {
 
 /// Words after which nobody has finished.
 const UNFINISHED: &[&str] = &[
-    "and", "or", "but", "because", "so", "um", "uh", "uhm", "hmm", "er", "erm", "the", "a", "an", "my", "your", "to", "of", "in", "on", "at",
-    "for", "with", "is", "are", "if", "that", "then", "like", "about", "around", "maybe", "from", "i", "we", "its", "aur", "toh", "lekin",
-    "kyunki", "matlab", "ki", "ka", "agar", "double", "triple", "point",
+    "and", "or", "but", "because", "so", "um", "uh", "uhm", "hmm", "er", "erm", "the", "a", "an", "my", "your", "to",
+    "of", "in", "on", "at", "for", "with", "is", "are", "if", "that", "then", "like", "about", "around", "maybe",
+    "from", "i", "we", "its", "aur", "toh", "lekin", "kyunki", "matlab", "ki", "ka", "agar", "double", "triple",
+    "point",
 ];
 /// As above, but a full stop after them is believed.
 const SOFT: &[&str] = &["that", "so", "in", "on", "then", "maybe", "it", "hmm", "toh", "is", "are", "i", "my"];
@@ -55,10 +56,10 @@ pub(crate) fn end_delay(text: &str, expectation: Expectation, understood: bool) 
     if expectation == Expectation::Digits && ends_in_digits(last) {
         return DIGITS;
     }
-    if understood_whole(expectation, understood, words.len()) {
+    if understood_whole(expectation, understood, words.len()) && (stopped || words.len() <= 2) {
         return UNDERSTOOD;
     }
-    if understood && stopped {
+    if understood && (stopped || expectation == Expectation::Short) {
         return UNDERSTOOD_LONG;
     }
     match trimmed.chars().last() {
@@ -88,10 +89,12 @@ pub(crate) fn expectation_of(said: &str) -> Expectation {
     let Some(question) = said.trim_end().strip_suffix('?') else { return Expectation::Anything };
     let sentence = question.rsplit(['.', '!', '?']).next().unwrap_or(question);
     let words = words(sentence);
-    let first = words.iter().map(String::as_str).find(|word| !matches!(*word, "and" | "so" | "ok" | "okay" | "hello" | "hi"));
+    let first =
+        words.iter().map(String::as_str).find(|word| !matches!(*word, "and" | "so" | "ok" | "okay" | "hello" | "hi"));
     match first {
         Some(
-            "is" | "are" | "am" | "do" | "does" | "did" | "can" | "could" | "will" | "would" | "have" | "has" | "shall" | "should" | "may",
+            "is" | "are" | "am" | "do" | "does" | "did" | "can" | "could" | "will" | "would" | "have" | "has" | "shall"
+            | "should" | "may",
         ) => Expectation::Short,
         _ => Expectation::Anything,
     }
@@ -110,6 +113,7 @@ mod tests {
         check("Yes.", Short, true, UNDERSTOOD);
         check("Yes", Short, true, UNDERSTOOD);
         check("Yes, this is Rahul.", Short, true, UNDERSTOOD);
+        check("I can pay", Short, true, UNDERSTOOD_LONG);
         check("Yes, that is me speaking right now.", Short, true, UNDERSTOOD_LONG);
         check("Yes and", Short, false, HESITATION);
         check("I think, um", Anything, false, HESITATION);

@@ -7,17 +7,57 @@ use crate::understand::words::words;
 
 /// Said by machines and networks only.
 const STRONG: &[&str] = &[
-    "leave a message", "leave your message", "leave me a message", "leave a voice message", "leave your name", "after the tone", "after the beep",
-    "at the tone", "at the beep", "record your message", "voicemail", "voice mail", "voice mailbox", "mailbox", "the person you are calling",
-    "the person you are trying to", "person you have called", "the number you have dialed", "the number you have dialled", "the number you are calling",
-    "the number you are trying to", "the subscriber you", "the customer you are", "is switched off", "out of coverage", "not reachable",
-    "please try again later", "please try again after", "take your call", "come to the phone", "has been forwarded", "beep ke baad", "uplabdh nahi",
-    "sampark nahi", "aap jis", "बीप के बाद",
+    "leave a message",
+    "leave your message",
+    "leave me a message",
+    "leave a voice message",
+    "leave your name",
+    "after the tone",
+    "after the beep",
+    "at the tone",
+    "at the beep",
+    "record your message",
+    "voicemail",
+    "voice mail",
+    "voice mailbox",
+    "mailbox",
+    "the person you are calling",
+    "the person you are trying to",
+    "person you have called",
+    "the number you have dialed",
+    "the number you have dialled",
+    "the number you are calling",
+    "the number you are trying to",
+    "the subscriber you",
+    "the customer you are",
+    "is switched off",
+    "out of coverage",
+    "not reachable",
+    "please try again later",
+    "please try again after",
+    "take your call",
+    "come to the phone",
+    "has been forwarded",
+    "beep ke baad",
+    "uplabdh nahi",
+    "sampark nahi",
+    "aap jis",
+    "बीप के बाद",
 ];
 /// Said by machines often, by people sometimes.
 const WEAK: &[&str] = &[
-    "not available", "unavailable", "you have reached", "youve reached", "get back to you", "call you back as soon", "thank you for calling",
-    "our office hours", "press one", "press 1", "please stay on the line", "your call is important",
+    "not available",
+    "unavailable",
+    "you have reached",
+    "youve reached",
+    "get back to you",
+    "call you back as soon",
+    "thank you for calling",
+    "our office hours",
+    "press one",
+    "press 1",
+    "please stay on the line",
+    "your call is important",
 ];
 /// A pause that ends the greeting.
 const PAUSE: Duration = Duration::from_millis(1200);
@@ -95,7 +135,10 @@ impl Detector {
     }
 
     fn judge(&self, at: Duration) -> bool {
-        let Some((from, to)) = self.run.filter(|(from, _)| self.open && at <= OPEN_FOR && *from <= GREETING_WITHIN) else { return false };
+        let Some((from, to)) = self.run.filter(|(from, _)| self.open && at <= OPEN_FOR && *from <= GREETING_WITHIN)
+        else {
+            return false;
+        };
         let talked = to.saturating_sub(from);
         talked >= LONG_GREETING || self.weak && talked >= WEAK_GREETING
     }

@@ -67,7 +67,8 @@ impl ScriptBrain {
 
     /// Whether `text` answers what was asked.
     pub(crate) fn understands(&self, text: &str, phrasing: &Phrasing) -> bool {
-        self.current().is_some_and(|step| step.expect != Expect::FreeText && self.understand(step, text, phrasing).is_some())
+        self.current()
+            .is_some_and(|step| step.expect != Expect::FreeText && self.understand(step, text, phrasing).is_some())
     }
 
     pub(crate) fn expectation(&self) -> Expectation {
@@ -161,7 +162,12 @@ impl ScriptBrain {
         Said { text: phrasing.say("script.closing", &script.closing), end: true }
     }
 
-    fn set_results(&mut self, results: &std::collections::BTreeMap<String, String>, place: &str, phrasing: &mut Phrasing) {
+    fn set_results(
+        &mut self,
+        results: &std::collections::BTreeMap<String, String>,
+        place: &str,
+        phrasing: &mut Phrasing,
+    ) {
         for (field, template) in results {
             let value = phrasing.say(&format!("script.{place}.result.{field}"), template);
             self.collected.insert(field.clone(), Value::String(value));

@@ -33,7 +33,10 @@ fn phrasing() -> Phrasing {
 fn check(answers: &[&str], text: &str, end: bool, collected: Value) {
     let mut phrasing = phrasing();
     let mut brain = ScriptBrain::new(script());
-    assert_eq!(brain.open("Hello, am I speaking with {{crm.name}}?", &mut phrasing), "Hello, am I speaking with Rahul?");
+    assert_eq!(
+        brain.open("Hello, am I speaking with {{crm.name}}?", &mut phrasing),
+        "Hello, am I speaking with Rahul?"
+    );
     let mut said = Said { text: String::new(), end: false };
     for answer in answers {
         assert!(!said.end, "it had ended before {answer:?}");
@@ -108,7 +111,8 @@ fn expectations_follow_the_step() {
 #[test]
 fn a_script_without_steps_closes_at_once() {
     let mut phrasing = phrasing();
-    let mut brain = ScriptBrain::new(Script { steps: Vec::new(), closing: "Bye.".to_owned(), result: Default::default() });
+    let mut brain =
+        ScriptBrain::new(Script { steps: Vec::new(), closing: "Bye.".to_owned(), result: Default::default() });
     assert_eq!(brain.open("Your order is on its way.", &mut phrasing), "Your order is on its way.");
     assert_eq!(brain.answer("Thanks.", &mut phrasing), Said { text: "Bye.".to_owned(), end: true });
 }

@@ -13,7 +13,7 @@ use crate::io::{Effect, LegCommand, Progress};
 #[track_caller]
 fn ends(settings: serde_json::Value, acts: &str, reason: EndReason) -> World {
     let mut world = World::script(settings);
-    world.play(acts).to_the_end();
+    world.play(acts).finish();
     assert_eq!(world.outcome().end_reason, reason, "{acts}");
     world
 }
@@ -21,7 +21,10 @@ fn ends(settings: serde_json::Value, acts: &str, reason: EndReason) -> World {
 #[test]
 fn never_answered() {
     let world = ends(json!({}), "dialing\nwait 1\nringing\nstatus 486", EndReason::Busy);
-    assert_eq!((world.outcome().sip_code, world.outcome().answered, world.outcome().talked), (Some(486), false, Duration::ZERO));
+    assert_eq!(
+        (world.outcome().sip_code, world.outcome().answered, world.outcome().talked),
+        (Some(486), false, Duration::ZERO)
+    );
     ends(json!({}), "dialing\nstatus 603", EndReason::Declined);
     ends(json!({}), "dialing\nstatus 404", EndReason::InvalidNumber);
     ends(json!({}), "dialing\nstatus 503", EndReason::TrunkUnreachable);
@@ -45,7 +48,11 @@ fn ringing_out() {
     // Busy crossed our CANCEL.
     ends(json!({"ring_timeout_seconds": 20}), "dialing\ndeaf-leg\nwait 21\nstatus 486", EndReason::Busy);
     // So did an answer: it is hung up, and nobody was talked to.
-    let world = ends(json!({"ring_timeout_seconds": 20}), "dialing\ndeaf-leg\nwait 20.1\nanswer\nwait 0.1\nbye", EndReason::NoAnswer);
+    let world = ends(
+        json!({"ring_timeout_seconds": 20}),
+        "dialing\ndeaf-leg\nwait 20.1\nanswer\nwait 0.1\nbye",
+        EndReason::NoAnswer,
+    );
     assert!(!world.outcome().answered);
     assert_eq!(world.effects.iter().filter(|(_, effect)| matches!(effect, Effect::Leg(_))).count(), 2);
 }
@@ -113,7 +120,7 @@ fn a_goodbye_is_heard_whole_and_bounded() {
     );
     // A voice that never finishes it: bounded.
     let mut world = World::script(json!({}));
-    world.play("answer\nwait 1\nbot\nvoice-mute\nsay 0.5 No.").to_the_end();
+    world.play("answer\nwait 1\nbot\nvoice-mute\nsay 0.5 No.").finish();
     assert_eq!(world.outcome().end_reason, EndReason::BotHangup);
     assert!(world.outcome().talked < Duration::from_secs(20), "{:?}", world.outcome().talked);
 }
@@ -125,7 +132,7 @@ fn what_the_bot_said_ends_where_the_customer_hung_up() {
         "answer
          wait 1.92
          bye",
-        "bot: Hello, am I sp
+        "bot: Hello, am I spe
          = customer_hangup",
     );
 }
@@ -148,32 +155,34 @@ fn without_a_recogniser_the_bot_apologises() {
 fn prefetch() {
     let bot = with(script_bot(), json!({"opening_message": "Hello {{crm.title}} {{crm.name}}, all well?"}));
     let world = |on_failure| World::awaiting(plan(bot.clone(), BrainChoice::Script), on_failure);
-    let opening = |world: &World| world.effects.iter().filter(|(_, effect)| matches!(effect, Effect::Mouth(_))).map(|(at, _)| *at).next();
+    let opening = |world: &World| {
+        world.effects.iter().filter(|(_, effect)| matches!(effect, Effect::Mouth(_))).map(|(at, _)| *at).next()
+    };
 
     // In time: variables win, fetched fields fill.
     let mut done = world(OnFailure::Abort);
-    done.play("dialing\nringing\nfetched {\"title\":\"Mr\",\"name\":\"Other\",\"loan\":12345678901234567890}\nanswer\nwait 3\nbye").to_the_end();
+    done.play("dialing\nringing\nfetched {\"title\":\"Mr\",\"name\":\"Other\",\"loan\":12345678901234567890}\nanswer\nwait 3\nbye").finish();
     assert_eq!(done.said_at("Hello Mr Rahul, all well?").len(), 1);
     assert_eq!(done.outcome().crm.get("loan").unwrap().get(), "12345678901234567890");
 
     // Late: waited for, but not for long.
     let mut late = world(OnFailure::Proceed);
-    late.play("answer\nwait 1.2\nfetched {\"title\":\"Mr\"}\nwait 3\nbye").to_the_end();
+    late.play("answer\nwait 1.2\nfetched {\"title\":\"Mr\"}\nwait 3\nbye").finish();
     assert_eq!(opening(&late), Some(Duration::from_millis(1200)));
     let mut never = world(OnFailure::Proceed);
-    never.play("answer\nwait 5\nbye").to_the_end();
+    never.play("answer\nwait 5\nbye").finish();
     assert_eq!(opening(&never), Some(Duration::from_millis(1500)));
     assert_eq!(never.warnings()[0], "prefetch was not done at the answer; the call went on without");
 
     // Failed: as the bot says.
     let mut failed = world(OnFailure::Proceed);
-    failed.play("dialing\nfetch-fails\nanswer\nwait 3\nbye").to_the_end();
+    failed.play("dialing\nfetch-fails\nanswer\nwait 3\nbye").finish();
     assert_eq!(failed.outcome().end_reason, EndReason::CustomerHangup);
     let mut aborted = world(OnFailure::Abort);
-    aborted.play("dialing\nfetch-fails").to_the_end();
+    aborted.play("dialing\nfetch-fails").finish();
     assert_eq!(aborted.outcome().end_reason, EndReason::PrefetchFailed);
     let mut aborted = world(OnFailure::Abort);
-    aborted.play("answer").to_the_end();
+    aborted.play("answer").finish();
     assert_eq!(aborted.outcome().end_reason, EndReason::PrefetchFailed);
     assert!(aborted.outcome().transcript.is_empty());
 }
@@ -181,7 +190,11 @@ fn prefetch() {
 #[test]
 fn progress_is_told_once_each() {
     let mut world = World::script(json!({}));
-    world.play("dialing\ndialing\nringing\nringing\nanswer\nringing\nanswer\nbye").to_the_end();
-    let progress: Vec<Progress> = world.effects.iter().filter_map(|(_, effect)| if let Effect::Progress(p) = effect { Some(*p) } else { None }).collect();
+    world.play("dialing\ndialing\nringing\nringing\nanswer\nringing\nanswer\nbye").finish();
+    let progress: Vec<Progress> = world
+        .effects
+        .iter()
+        .filter_map(|(_, effect)| if let Effect::Progress(p) = effect { Some(*p) } else { None })
+        .collect();
     assert_eq!(progress, [Progress::Dialing, Progress::Ringing, Progress::Answered]);
 }

@@ -9,7 +9,7 @@ const GREETING: &str = "Hi, this is Rahul. I can't take your call right now. Ple
 #[test]
 fn a_machine_is_hung_up_on() {
     let mut world = World::script(json!({}));
-    world.play(&format!("answer\nwait 0.4\nsay 6 {GREETING}\nwait 2\ntone beep")).to_the_end();
+    world.play(&format!("answer\nwait 0.4\nsay 6 {GREETING}\nwait 2\ntone beep")).finish();
     assert_eq!(world.outcome().end_reason.as_str(), "voicemail");
     assert!(world.said_at("").is_empty());
 }
@@ -19,8 +19,12 @@ fn a_message_is_left_after_the_beep() {
     let leave = json!({"voicemail": {"detect": true, "action": "leave_message", "message": "This is for {{crm.name}}. Please call back."}});
     for (acts, beeped_at) in [("wait 1.5\ntone beep", 7.5), ("wait 30", 0.0)] {
         let mut world = World::script(leave.clone());
-        world.play(&format!("answer\nwait 0.4\nsay 6 {GREETING}\n{acts}")).to_the_end();
-        assert!(world.transcript().ends_with("bot: This is for Rahul. Please call back.\n= voicemail"), "{}", world.transcript());
+        world.play(&format!("answer\nwait 0.4\nsay 6 {GREETING}\n{acts}")).finish();
+        assert!(
+            world.transcript().ends_with("bot: This is for Rahul. Please call back.\n= voicemail"),
+            "{}",
+            world.transcript()
+        );
         let said = world.said_at("This is for Rahul")[0];
         // Without a beep, when the machine has been silent for three seconds.
         let expect = if beeped_at > 0.0 { 0.4 + 6.0 + 0.2 + 1.5 } else { 0.4 + 6.0 + 3.0 };
@@ -28,14 +32,14 @@ fn a_message_is_left_after_the_beep() {
     }
     // The machine hangs up first.
     let mut world = World::script(leave);
-    world.play(&format!("answer\nwait 0.4\nsay 6 {GREETING}\nwait 0.5\nbye")).to_the_end();
+    world.play(&format!("answer\nwait 0.4\nsay 6 {GREETING}\nwait 0.5\nbye")).finish();
     assert_eq!(world.outcome().end_reason.as_str(), "voicemail");
 }
 
 #[test]
 fn the_bot_that_was_speaking_stops_for_a_machine() {
     let mut world = World::script(json!({}));
-    world.play("answer\nwait 0.3\nsay 1.0 Hi, this is Rahul.\nwait 0.5\nsay 2.5 The person you are calling is not available.").to_the_end();
+    world.play("answer\nwait 0.3\nsay 1.0 Hi, this is Rahul.\nwait 0.5\nsay 2.5 The person you are calling is not available.").finish();
     assert_eq!(world.outcome().end_reason.as_str(), "voicemail");
     assert_eq!(world.stops(), 1);
 }
@@ -50,7 +54,7 @@ fn people_are_no_machines() {
         "say 0.4 Hello?\ntone beep",
     ] {
         let mut world = World::script(json!({}));
-        world.play(&format!("answer\nwait 0.3\n{acts}\nwait 4\nbye")).to_the_end();
+        world.play(&format!("answer\nwait 0.3\n{acts}\nwait 4\nbye")).finish();
         assert_eq!(world.outcome().end_reason.as_str(), "customer_hangup", "{acts}");
         assert_eq!(world.said_at("Hello, am I speaking").len(), 1, "{acts}");
     }
@@ -59,7 +63,7 @@ fn people_are_no_machines() {
 #[test]
 fn with_detection_off_a_machine_is_talked_to() {
     let mut world = World::script(json!({"voicemail": {"detect": false}}));
-    world.play(&format!("answer\nwait 0.4\nsay 6 {GREETING}\nwait 3\nbye")).to_the_end();
+    world.play(&format!("answer\nwait 0.4\nsay 6 {GREETING}\nwait 3\nbye")).finish();
     assert_eq!(world.outcome().end_reason.as_str(), "customer_hangup");
 }
 

@@ -5,6 +5,7 @@ mod machines;
 mod model_calls;
 mod random;
 mod script_calls;
+mod steps;
 mod turn_taking;
 mod world;
 

@@ -37,7 +37,10 @@ fn a_promise_to_pay() {
          = bot_hangup",
     );
     let outcome = world.outcome();
-    assert_eq!(Value::Object(outcome.collected.clone()), json!({"will_pay": "no", "date": "2026-04-24", "disposition": "PTP"}));
+    assert_eq!(
+        Value::Object(outcome.collected.clone()),
+        json!({"will_pay": "no", "date": "2026-04-24", "disposition": "PTP"})
+    );
     assert!(outcome.answered);
     assert_eq!(outcome.latency.len(), 3);
     assert!(world.warnings().is_empty());
@@ -46,7 +49,7 @@ fn a_promise_to_pay() {
 #[test]
 fn timings_run_from_the_end_of_speech_to_the_first_packet() {
     let mut world = World::script(json!({}));
-    world.play("answer\nwait 1\nbot\nwait 0.5\nsay 1.0 Yes.\nbot\nbye").to_the_end();
+    world.play("answer\nwait 1\nbot\nwait 0.5\nsay 1.0 Yes.\nbot\nbye").finish();
     let turns = world.turns();
     let turn = &turns[0];
     assert_eq!((turn.turn, turn.final_transcript_ms), (1, Some(200)));
@@ -119,10 +122,13 @@ fn keys_answer_too() {
 fn unknown_fields_are_named() {
     let bot = with(script_bot(), json!({"opening_message": "Hello {{crm.nobody}}, is this {{other.thing}}?"}));
     let mut world = World::new(plan(bot, BrainChoice::Script));
-    world.play("answer\nwait 1\nbot\nbye").to_the_end();
+    world.play("answer\nwait 1\nbot\nbye").finish();
     assert_eq!(
         world.warnings(),
-        ["template opening_message: crm.nobody is unknown or missing", "template opening_message: other.thing is unknown or missing"]
+        [
+            "template opening_message: crm.nobody is unknown or missing",
+            "template opening_message: other.thing is unknown or missing"
+        ]
     );
 }
 

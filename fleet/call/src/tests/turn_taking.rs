@@ -9,14 +9,14 @@ const OPENING: &str = "Hello, am I speaking with Rahul?";
 #[test]
 fn the_bot_opens_after_a_short_silence() {
     let mut world = World::script(json!({}));
-    world.play("wait 5\nanswer\nwait 3\nbye").to_the_end();
+    world.play("wait 5\nanswer\nwait 3\nbye").finish();
     assert_eq!(world.said_at(OPENING), [5.8]);
 }
 
 #[test]
 fn the_bot_opens_soon_after_the_customers_first_words() {
     let mut world = World::script(json!({}));
-    world.play("wait 5\nanswer\nwait 0.3\nsay 0.9 Hello, who is this?\nwait 3\nbye").to_the_end();
+    world.play("wait 5\nanswer\nwait 0.3\nsay 0.9 Hello, who is this?\nwait 3\nbye").finish();
     // Spoken until 6.2; a person must hear the bot within 1.2 s of that.
     assert_eq!(world.said_at(OPENING), [6.6]);
 }
@@ -75,7 +75,7 @@ fn a_real_interruption_cuts_the_bot_where_it_was_heard() {
          bye",
         "bot: Hello, am I speaking with Rahul?
          customer: Yes.
-         bot: Your payment of 15
+         bot: Your payment of 15000
          customer: Listen, I already told you next Friday.
          bot: Your payment of 15000 rupees is due. Can you pay it today?
          = customer_hangup",
@@ -87,7 +87,7 @@ fn a_real_interruption_cuts_the_bot_where_it_was_heard() {
 fn murmurs_and_coughs_do_not_stop_the_bot() {
     for sound in ["say 1.2 Haan ji, achha, okay.", "cough 1.5", "say 0.8 Mm-hmm."] {
         let mut world = World::script(json!({}));
-        world.play(&format!("answer\nwait 1\nbot\nsay 0.5 Yes.\nwait 1.2\n{sound}\nbot\nbye")).to_the_end();
+        world.play(&format!("answer\nwait 1\nbot\nsay 0.5 Yes.\nwait 1.2\n{sound}\nbot\nbye")).finish();
         assert_eq!(world.stops(), 0, "{sound}");
         assert!(world.transcript().contains("Can you pay it today?"), "{sound}");
     }
@@ -99,10 +99,14 @@ fn after_a_false_alarm_the_bot_goes_on_where_it_stopped() {
     let bot = json!({"interruption": {"enabled": true, "min_words": 0, "min_speech_ms": 500}});
     for sound in ["cough 0.9", "say 0.9 Okay."] {
         let mut world = World::script(bot.clone());
-        world.play(&format!("answer\nwait 1\nbot\nsay 0.5 Yes.\nwait 1.5\n{sound}\nwait 12\nbye")).to_the_end();
+        world.play(&format!("answer\nwait 1\nbot\nsay 0.5 Yes.\nwait 1.5\n{sound}\nwait 12\nbye")).finish();
         let said = world.transcript();
         assert!(said.contains("bot: Your payment of 15000 rupees is due. Can you pay it today?"), "{sound}: {said}");
-        assert_eq!(world.stops(), if sound.starts_with("cough") { 1 } else { 0 } + usize::from(sound.starts_with("say")) * world.stops(), "{sound}");
+        assert_eq!(
+            world.stops(),
+            if sound.starts_with("cough") { 1 } else { 0 } + usize::from(sound.starts_with("say")) * world.stops(),
+            "{sound}"
+        );
     }
 }
 
@@ -143,8 +147,9 @@ fn a_customer_who_goes_on_before_the_reply_has_not_finished() {
          say 0.5 Yes.
          bot
          wait 0.3
+         slow-voice 1
          begin 0.5 Yes
-         wait 0.76
+         wait 0.70
          begin 1.4 but only on Friday, not today.
          wait 3
          bot
@@ -207,15 +212,22 @@ fn silence_is_prompted_then_ends_the_call() {
 
 #[test]
 fn on_hold_nobody_is_silent() {
-    let mut world = World::script(json!({"silence": {"prompt_after_seconds": 4, "prompts": [], "hangup_after_seconds": 4}}));
-    world.play("answer\nwait 1\nbot\nsay 0.4 Yes.\nbot\nhold\nlost 1\nwait 300\nunhold\nwait 3\nsay 0.4 No.\nbot\nbye").to_the_end();
-    assert!(world.transcript().ends_with("customer: No.\nbot: When can you pay?\n= customer_hangup"), "{}", world.transcript());
+    let mut world =
+        World::script(json!({"silence": {"prompt_after_seconds": 4, "prompts": [], "hangup_after_seconds": 4}}));
+    world
+        .play("answer\nwait 1\nbot\nsay 0.4 Yes.\nbot\nhold\nlost 1\nwait 300\nunhold\nwait 3\nsay 0.4 No.\nbot\nbye")
+        .finish();
+    assert!(
+        world.transcript().ends_with("customer: No.\nbot: When can you pay?\n= customer_hangup"),
+        "{}",
+        world.transcript()
+    );
 }
 
 #[test]
 fn with_interruptions_switched_off_the_bot_is_heard_out() {
     let mut world = World::script(with(script_bot(), json!({"interruption": {"enabled": false}})));
-    world.play("answer\nwait 1\nbot\nsay 0.5 Yes.\nwait 1\nsay 1.5 Stop, stop, I have paid already\nbot\nbye").to_the_end();
+    world.play("answer\nwait 1\nbot\nsay 0.5 Yes.\nwait 1\nsay 1.5 Stop, stop, I have paid already\nbot\nbye").finish();
     assert_eq!(world.stops(), 0);
     assert!(world.transcript().contains("Can you pay it today?"));
 }

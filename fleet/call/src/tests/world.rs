@@ -5,7 +5,7 @@
 //! `dialing` `ringing` `answer` · `say 1.2 Words.` speak for so long (returns when it was recognised) ·
 //! `begin 1.2 Words.` the same, but go on at once · `cough 0.4` sound without words · `wait 2` · `bot` until the bot has
 //! finished speaking · `key 1` · `echo 0.9` · `tone beep` · `hold` `unhold` · `lost 12` no packet for so long · `bye` ·
-//! `status 486` · `stt-fails` `voice-fails` · `fetched {json}` `fetch-fails` · `operator` `drain` `fault`.
+//! `status 486` · `stt-fails` `voice-fails` `voice-mute` `slow-voice 1` `deaf-leg` · `fetched {json}` `fetch-fails` · `operator` `drain` `fault`.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -59,6 +59,8 @@ struct FakeMouth {
     generation: u32,
     pub(super) broken: bool,
     mute: bool,
+    /// On top of the 120 ms that any utterance takes to begin.
+    delay: Duration,
 }
 
 pub(super) fn plan(bot: Value, brain: BrainChoice) -> Plan {
@@ -143,7 +145,7 @@ impl World {
         self
     }
 
-    pub(super) fn to_the_end(&mut self) -> &mut Self {
+    pub(super) fn finish(&mut self) -> &mut Self {
         self.run_until(self.now + Duration::from_secs(7200));
         assert!(self.outcome.is_some(), "the call never ended: {}", self.transcript());
         self
@@ -192,10 +194,13 @@ impl World {
             "unhold" => self.input(Input::Leg(LegEvent::Hold(false))),
             "lost" => self.input(Input::Leg(LegEvent::MediaMissing(seconds()))),
             "bye" => self.leg_ends(LegEvent::Ended { by_remote: true, cause: LegEnd::Normal }),
-            "status" => self.leg_ends(LegEvent::Failed(LegFailure::Status { code: first.parse().unwrap(), q850: None })),
+            "status" => {
+                self.leg_ends(LegEvent::Failed(LegFailure::Status { code: first.parse().unwrap(), q850: None }))
+            }
             "deaf-leg" => self.leg_dead = true,
             "stt-fails" => self.input(Input::Ear(EarEvent::Failed)),
             "voice-fails" => self.mouth.broken = true,
+            "slow-voice" => self.mouth.delay = seconds(),
             "voice-mute" => self.mouth.mute = true,
             "fetched" => self.input(Input::Prefetch(PrefetchEvent::Fetched(Fields::of_object(rest).unwrap()))),
             "fetch-fails" => self.input(Input::Prefetch(PrefetchEvent::Failed)),
@@ -320,10 +325,14 @@ impl World {
             return;
         }
         if self.mouth.broken {
-            self.schedule(self.now + Duration::from_millis(100), Event::Input(Input::Mouth(MouthEvent::Failed { utterance })));
+            self.schedule(
+                self.now + Duration::from_millis(100),
+                Event::Input(Input::Mouth(MouthEvent::Failed { utterance })),
+            );
             return;
         }
-        let sentences: Vec<&str> = text.split_inclusive(['.', '?', '!']).map(str::trim).filter(|sentence| !sentence.is_empty()).collect();
+        let sentences: Vec<&str> =
+            text.split_inclusive(['.', '?', '!']).map(str::trim).filter(|sentence| !sentence.is_empty()).collect();
         for (index, sentence) in sentences.iter().enumerate() {
             self.mouth.pieces.push_back((utterance, (*sentence).to_owned(), last && index + 1 == sentences.len()));
         }
@@ -340,8 +349,11 @@ impl World {
         let mut start = self.now;
         if self.mouth.started != utterance {
             self.mouth.started = utterance;
-            start += Duration::from_millis(120);
-            self.schedule(self.now + Duration::from_millis(100), Event::Input(Input::Mouth(MouthEvent::FirstAudio { utterance })));
+            start += self.mouth.delay + Duration::from_millis(120);
+            self.schedule(
+                start - Duration::from_millis(20),
+                Event::Input(Input::Mouth(MouthEvent::FirstAudio { utterance })),
+            );
             self.schedule(start, Event::Input(Input::Mouth(MouthEvent::Started { utterance })));
         }
         let lasts = Duration::from_secs_f64(text.chars().count() as f64 / VOICE);
@@ -370,14 +382,23 @@ impl World {
         if let Some((utterance, text, _, start)) = self.mouth.playing.take() {
             let played = (self.now.saturating_duration_since(start).as_secs_f64() * VOICE) as usize;
             let heard = text.chars().take(played).collect();
-            self.schedule(self.now + Duration::from_millis(20), Event::Input(Input::Mouth(MouthEvent::Cut { utterance, heard })));
+            self.schedule(
+                self.now + Duration::from_millis(20),
+                Event::Input(Input::Mouth(MouthEvent::Cut { utterance, heard })),
+            );
         }
     }
 
     fn think(&mut self, turn: u32, messages: Vec<Message>) {
-        let last = messages.iter().rev().find(|message| message.role == Role::User).map_or("", |message| message.text.as_str()).to_owned();
+        let last = messages
+            .iter()
+            .rev()
+            .find(|message| message.role == Role::User)
+            .map_or("", |message| message.text.as_str())
+            .to_owned();
         self.prompts.push(messages);
-        let reply = self.replies.iter().find(|(contained, _)| last.contains(contained)).map_or("I see.", |(_, reply)| *reply);
+        let reply =
+            self.replies.iter().find(|(contained, _)| last.contains(contained)).map_or("I see.", |(_, reply)| *reply);
         let at = self.now + self.model_delay;
         let brain = |event| Event::Input(Input::Brain(event));
         match reply {
@@ -422,11 +443,17 @@ impl World {
     }
 
     pub(super) fn warnings(&self) -> Vec<&str> {
-        self.effects.iter().filter_map(|(_, effect)| if let Effect::Warn(warning) = effect { Some(warning.as_str()) } else { None }).collect()
+        self.effects
+            .iter()
+            .filter_map(|(_, effect)| if let Effect::Warn(warning) = effect { Some(warning.as_str()) } else { None })
+            .collect()
     }
 
     pub(super) fn turns(&self) -> Vec<TurnTimings> {
-        self.effects.iter().filter_map(|(_, effect)| if let Effect::Turn(turn) = effect { Some(turn.clone()) } else { None }).collect()
+        self.effects
+            .iter()
+            .filter_map(|(_, effect)| if let Effect::Turn(turn) = effect { Some(turn.clone()) } else { None })
+            .collect()
     }
 
     /// Seconds at which the mouth was told this.
@@ -443,7 +470,7 @@ impl World {
 /// Plays a call to its end and compares transcript and end reason.
 #[track_caller]
 pub(super) fn check(world: &mut World, acts: &str, expect: &str) {
-    world.play(acts).to_the_end();
+    world.play(acts).finish();
     let expect: Vec<&str> = expect.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_eq!(world.transcript(), expect.join("\n"), "{acts}");
 }

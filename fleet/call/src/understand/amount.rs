@@ -4,19 +4,47 @@
 use super::number::{Found, corrected, find, plain};
 use super::words::words;
 
-const CURRENCY: &[&str] = &["rupees", "rupee", "rs", "inr", "rupaye", "rupaya", "dollars", "dollar", "bucks", "usd", "euros", "pounds"];
+const CURRENCY: &[&str] =
+    &["rupees", "rupee", "rs", "inr", "rupaye", "rupaya", "dollars", "dollar", "bucks", "usd", "euros", "pounds"];
 const MINOR: &[&str] = &["paise", "paisa", "cents", "cent"];
 /// What behind a number makes it no money.
 const OTHER: &[&str] = &[
-    "days", "day", "weeks", "week", "months", "month", "years", "hours", "hour", "minutes", "minute", "times", "percent", "am", "pm", "oclock", "january",
-    "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+    "days",
+    "day",
+    "weeks",
+    "week",
+    "months",
+    "month",
+    "years",
+    "hours",
+    "hour",
+    "minutes",
+    "minute",
+    "times",
+    "percent",
+    "am",
+    "pm",
+    "oclock",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 /// Reads an amount in whole units, with two decimals where there are any: `15000`, `99.50`.
 pub(crate) fn amount(text: &str) -> Option<String> {
     let words = words(text);
     let found = corrected(&words, find(&words));
-    let stands_by = |found: &Found, list: &[&str]| words.get(found.end).is_some_and(|next| list.contains(&next.as_str()));
+    let stands_by =
+        |found: &Found, list: &[&str]| words.get(found.end).is_some_and(|next| list.contains(&next.as_str()));
     let behind = |found: &Found| found.start.checked_sub(1).is_some_and(|at| CURRENCY.contains(&words[at].as_str()));
     let minor = found.iter().find(|one| stands_by(one, MINOR)).cloned();
     let major: Vec<&Found> = found.iter().filter(|one| Some(*one) != minor.as_ref()).collect();

@@ -17,7 +17,8 @@ pub(crate) fn choice<'a>(text: &str, choices: &'a BTreeMap<String, Vec<String>>)
         let matches = phrases.flat_map(|phrase| matches(&heard, &words(&phrase.replace('_', " "))));
         found.extend(matches.map(|(at, length)| Match { name, at, length }));
     }
-    if let Some(correction) = heard.iter().rposition(|word| matches!(word.as_str(), "no" | "sorry" | "actually" | "rather" | "mean"))
+    if let Some(correction) =
+        heard.iter().rposition(|word| matches!(word.as_str(), "no" | "sorry" | "actually" | "rather" | "mean"))
         && found.iter().any(|one| one.at > correction)
     {
         found.retain(|one| one.at > correction);

@@ -59,7 +59,9 @@ fn make(year: i16, month: i16, day: i16) -> Option<Date> {
 /// The next such day, today included.
 fn upcoming(month: i16, day: i16, today: Date) -> Option<Date> {
     // Eight years hold a 29 February wherever today is.
-    (today.year()..=today.year().saturating_add(8)).filter_map(|year| make(year, month, day)).find(|date| *date >= today)
+    (today.year()..=today.year().saturating_add(8))
+        .filter_map(|year| make(year, month, day))
+        .find(|date| *date >= today)
 }
 
 fn month(word: &str) -> Option<i16> {
@@ -99,15 +101,34 @@ fn day_at(words: &[String], at: usize) -> Option<(i16, usize)> {
 /// "5th", "fifth", "twenty first".
 fn ordinal_at(words: &[String], at: usize) -> Option<(i16, usize)> {
     const ORDINALS: [&str; 20] = [
-        "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth",
-        "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth",
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+        "eleventh",
+        "twelfth",
+        "thirteenth",
+        "fourteenth",
+        "fifteenth",
+        "sixteenth",
+        "seventeenth",
+        "eighteenth",
+        "nineteenth",
+        "twentieth",
     ];
-    let ordinal = |word: &str| ORDINALS.iter().position(|other| *other == word).and_then(|at| i16::try_from(at + 1).ok());
+    let ordinal =
+        |word: &str| ORDINALS.iter().position(|other| *other == word).and_then(|at| i16::try_from(at + 1).ok());
     let word = words.get(at)?.as_str();
-    if let Some(digits) = ["st", "nd", "rd", "th"].iter().find_map(|ending| word.strip_suffix(ending)) {
-        if let Ok(day) = digits.parse() {
-            return (1..=31).contains(&day).then_some((day, 1));
-        }
+    if let Some(digits) = ["st", "nd", "rd", "th"].iter().find_map(|ending| word.strip_suffix(ending))
+        && let Ok(day) = digits.parse()
+    {
+        return (1..=31).contains(&day).then_some((day, 1));
     }
     let tens = match word {
         "twenty" => 20,
@@ -123,7 +144,8 @@ fn ordinal_at(words: &[String], at: usize) -> Option<(i16, usize)> {
 fn by_month_name(words: &[String], today: Date) -> Option<Date> {
     words.iter().enumerate().find_map(|(at, word)| {
         let month = month(word)?;
-        let before = (1..=3).find_map(|back| {
+        // The furthest first: "twenty first of" is not "first of".
+        let before = (1..=4).rev().find_map(|back| {
             let start = at.checked_sub(back)?;
             let (day, length) = day_at(words, start)?;
             let between = &words[start + length..at];
@@ -152,7 +174,9 @@ fn year_at(words: &[String], at: usize) -> Option<i16> {
 fn by_month_end(words: &[String], today: Date) -> Option<Date> {
     let has = |phrase: &[&str]| words.windows(phrase.len()).any(|window| window == phrase);
     let month = words.iter().any(|word| word == "month");
-    let end = has(&["month", "end"]) || has(&["months", "end"]) || month && (has(&["end", "of"]) || has(&["last", "day"]) || has(&["last", "date"]));
+    let end = has(&["month", "end"])
+        || has(&["months", "end"])
+        || month && (has(&["end", "of"]) || has(&["last", "day"]) || has(&["last", "date"]));
     if !end {
         return None;
     }
@@ -189,7 +213,13 @@ fn by_day_word(words: &[String], today: Date) -> Option<Date> {
         2
     } else if has(&["tomorrow"]) || has(&["kal"]) || has(&["tomorow"]) || has(&["कल"]) {
         1
-    } else if has(&["today"]) || has(&["tonight"]) || has(&["aaj"]) || has(&["right", "now"]) || has(&["immediately"]) || has(&["आज"]) {
+    } else if has(&["today"])
+        || has(&["tonight"])
+        || has(&["aaj"])
+        || has(&["right", "now"])
+        || has(&["immediately"])
+        || has(&["आज"])
+    {
         0
     } else if has(&["day", "before", "yesterday"]) {
         -2
@@ -221,7 +251,13 @@ fn by_distance(words: &[String], today: Date) -> Option<Date> {
         Some("few") => 3,
         Some("teen") => 3,
         Some("char") => 4,
-        _ => number::find(before).last().filter(|one| one.end == before.len())?.text().parse().ok().filter(|count| *count <= 1000)?,
+        _ => number::find(before)
+            .last()
+            .filter(|one| one.end == before.len())?
+            .text()
+            .parse()
+            .ok()
+            .filter(|count| *count <= 1000)?,
     };
     let span = if unit == 0 { count.months() } else { (count * unit).days() };
     today.checked_add(span).ok()
@@ -244,7 +280,8 @@ fn weekday(word: &str) -> Option<Weekday> {
 fn by_weekday(words: &[String], today: Date) -> Option<Date> {
     let (at, day) = words.iter().enumerate().find_map(|(at, word)| Some((at, weekday(word)?)))?;
     let near = today.nth_weekday(1, day).ok()?;
-    let says_next = at > 0 && words[at - 1] == "next" || words[at + 1..].windows(2).any(|pair| pair == ["next", "week"]);
+    let says_next =
+        at > 0 && words[at - 1] == "next" || words[at + 1..].windows(2).any(|pair| pair == ["next", "week"]);
     if !says_next {
         return Some(near);
     }
@@ -368,7 +405,19 @@ mod tests {
     #[test]
     fn no_date() {
         let today: Date = TODAY.parse().unwrap();
-        for text in ["", "Yes.", "I may pay.", "I don't know.", "31 February", "35/35", "one second", "First I have to check.", "99/99/9999", "2026-13-45", "in 99999999999 days"] {
+        for text in [
+            "",
+            "Yes.",
+            "I may pay.",
+            "I don't know.",
+            "31 February",
+            "35/35",
+            "one second",
+            "First I have to check.",
+            "99/99/9999",
+            "2026-13-45",
+            "in 99999999999 days",
+        ] {
             assert_eq!(date(text, today), None, "{text:?}");
         }
     }

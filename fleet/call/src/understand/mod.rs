@@ -22,7 +22,12 @@ pub(crate) struct Answer {
 }
 
 /// Reads `text` as an answer of the expected kind. `today` is the date at the bot's place.
-pub(crate) fn answer(expect: Expect, text: &str, choices: &BTreeMap<String, Vec<String>>, today: Option<Date>) -> Option<Answer> {
+pub(crate) fn answer(
+    expect: Expect,
+    text: &str,
+    choices: &BTreeMap<String, Vec<String>>,
+    today: Option<Date>,
+) -> Option<Answer> {
     let value = match expect {
         Expect::YesNo => yes_no::yes_no(text).map(|yes| if yes { "yes" } else { "no" }.to_owned()),
         Expect::Number => number::number(text),
@@ -36,7 +41,8 @@ pub(crate) fn answer(expect: Expect, text: &str, choices: &BTreeMap<String, Vec<
 
 /// Anything but bare hesitation.
 fn free_text(text: &str) -> Option<String> {
-    let hesitation = |word: &String| matches!(word.as_str(), "um" | "uh" | "uhm" | "hmm" | "hm" | "mm" | "er" | "ah" | "hello");
+    let hesitation =
+        |word: &String| matches!(word.as_str(), "um" | "uh" | "uhm" | "hmm" | "hm" | "mm" | "er" | "ah" | "hello");
     let words = words::words(text);
     (!words.iter().all(hesitation)).then(|| text.trim().to_owned())
 }

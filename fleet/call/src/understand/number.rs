@@ -41,7 +41,9 @@ pub(crate) fn plain(value: u128) -> String {
 
 /// Drops the numbers that were taken back.
 pub(crate) fn corrected(words: &[String], found: Vec<Found>) -> Vec<Found> {
-    let takes_back = |word: &String| matches!(word.as_str(), "no" | "sorry" | "actually" | "mean" | "rather" | "correction" | "nahi" | "not");
+    let takes_back = |word: &String| {
+        matches!(word.as_str(), "no" | "sorry" | "actually" | "mean" | "rather" | "correction" | "nahi" | "not")
+    };
     let mut from = 0;
     for (index, pair) in found.windows(2).enumerate() {
         if words[pair[0].end..pair[1].start].iter().any(takes_back) {
@@ -104,7 +106,8 @@ fn dictated(words: &[String], at: usize) -> Option<Found> {
         let digit = words.get(at + 1).and_then(|next| small(next)).filter(|digit| *digit < 10)?;
         return Some(digits(digit.to_string().repeat(times), at, at + 2));
     }
-    let beside_digit = |other: Option<&String>| other.is_some_and(|word| small(word).is_some() || repeats(word).is_some());
+    let beside_digit =
+        |other: Option<&String>| other.is_some_and(|word| small(word).is_some() || repeats(word).is_some());
     if matches!(word, "oh" | "o") && (at > 0 && beside_digit(words.get(at - 1)) || beside_digit(words.get(at + 1))) {
         return Some(digits("0".to_owned(), at, at + 1));
     }
@@ -296,8 +299,26 @@ fn small_at(words: &[String], at: usize) -> Option<u32> {
 
 fn small(word: &str) -> Option<u32> {
     const ONES: [&str; 20] = [
-        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen",
-        "sixteen", "seventeen", "eighteen", "nineteen",
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
     ];
     const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
     if let Some(value) = ONES.iter().position(|one| *one == word) {
@@ -357,7 +378,8 @@ fn multiplier(word: &str) -> Option<u128> {
 /// A unit at a position; "k" and "lack" only behind a number.
 fn multiplier_at(words: &[String], at: usize) -> Option<u128> {
     let word = words[at].as_str();
-    let behind_number = at > 0 && (small(&words[at - 1]).is_some() || numeral(&words[at - 1]).is_some() || words[at - 1] == "half");
+    let behind_number =
+        at > 0 && (small(&words[at - 1]).is_some() || numeral(&words[at - 1]).is_some() || words[at - 1] == "half");
     multiplier(word).filter(|_| behind_number || !matches!(word, "k" | "lack" | "cr"))
 }
 

@@ -4,18 +4,47 @@
 use super::words::words;
 
 const PHRASES: &[&[&str]] = &[
-    &["repeat"], &["say", "again"], &["say", "that", "again"], &["say", "it", "again"], &["come", "again"], &["pardon"], &["what", "did", "you", "say"],
-    &["didnt", "hear"], &["didnt", "catch"], &["didnt", "get"], &["cant", "hear"], &["cannot", "hear"], &["did", "not", "hear"], &["did", "not", "get"],
-    &["not", "audible"], &["once", "more"], &["one", "more", "time"], &["phir", "se"], &["fir", "se"], &["dobara"], &["sunai", "nahi"],
+    &["repeat"],
+    &["say", "again"],
+    &["say", "that", "again"],
+    &["say", "it", "again"],
+    &["come", "again"],
+    &["pardon"],
+    &["what", "did", "you", "say"],
+    &["didnt", "hear"],
+    &["didnt", "catch"],
+    &["didnt", "get"],
+    &["cant", "hear"],
+    &["cannot", "hear"],
+    &["did", "not", "hear"],
+    &["did", "not", "get"],
+    &["not", "audible"],
+    &["once", "more"],
+    &["one", "more", "time"],
+    &["phir", "se"],
+    &["fir", "se"],
+    &["dobara"],
+    &["sunai", "nahi"],
 ];
 /// Alone they ask for it too.
 const ALONE: &[&[&str]] = &[
-    &["what"], &["sorry"], &["sorry", "what"], &["huh"], &["excuse", "me"], &["hello"], &["hello", "hello"], &["kya"], &["kya", "bola"], &["i", "am", "sorry"], &["im", "sorry"],
+    &["what"],
+    &["sorry"],
+    &["sorry", "what"],
+    &["huh"],
+    &["excuse", "me"],
+    &["hello"],
+    &["hello", "hello"],
+    &["kya"],
+    &["kya", "bola"],
+    &["i", "am", "sorry"],
+    &["im", "sorry"],
 ];
 
 pub(crate) fn asks_to_repeat(text: &str) -> bool {
     let words = words(text);
-    ALONE.iter().any(|phrase| words == *phrase) || PHRASES.iter().any(|phrase| words.windows(phrase.len()).any(|window| window == *phrase))
+    ALONE.iter().any(|phrase| words == *phrase)
+        || PHRASES.iter().any(|phrase| words.windows(phrase.len()).any(|window| window == *phrase))
 }
 
 #[cfg(test)]

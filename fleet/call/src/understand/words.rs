@@ -11,7 +11,8 @@ pub(crate) fn words(text: &str) -> Vec<String> {
         if c.is_ascii_digit() {
             at = number(&chars, at, &mut words);
         } else if is_letter(c) {
-            let end = (at..chars.len()).find(|&i| !is_letter(chars[i]) && !is_apostrophe(chars[i])).unwrap_or(chars.len());
+            let end =
+                (at..chars.len()).find(|&i| !is_letter(chars[i]) && !is_apostrophe(chars[i])).unwrap_or(chars.len());
             words.push(chars[at..end].iter().filter(|c| !is_apostrophe(**c)).collect());
             at = end;
         } else {
