@@ -29,9 +29,7 @@ pub(super) struct DynamoDb {
 impl DynamoDb {
     /// Opens or creates the database file.
     pub(super) fn open(path: &Path) -> Result<Self, DynoxideError> {
-        Ok(Self {
-            database: Database::new(&path.to_string_lossy())?,
-        })
+        Ok(Self { database: Database::new(&path.to_string_lossy())? })
     }
 
     /// Runs one operation and returns the status and the JSON body to answer with.
@@ -45,10 +43,7 @@ impl DynamoDb {
             Ok(body) => (StatusCode::OK, body),
             Err(error) => {
                 let status = StatusCode::from_u16(error.status_code());
-                (
-                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-                    error.to_json(),
-                )
+                (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error.to_json())
             }
         }
     }
@@ -95,9 +90,7 @@ fn run(database: &Database, operation: &str, body: &[u8]) -> Result<String, Dyno
         "BatchWriteItem" => call!(batch_write_item),
         "TransactGetItems" => call!(transact_get_items),
         "TransactWriteItems" => call!(transact_write_items),
-        _ => Err(DynoxideError::ValidationException(format!(
-            "the embedded DynamoDB has no operation {operation}"
-        ))),
+        _ => Err(DynoxideError::ValidationException(format!("the embedded DynamoDB has no operation {operation}"))),
     }
 }
 
@@ -121,20 +114,12 @@ fn refuse_same_ttl(database: &Database, body: &[u8]) -> Result<(), DynoxideError
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
     serde_json::from_slice(body).map_err(|error| {
         let text = error.to_string();
-        let text = text
-            .rfind(" at line ")
-            .map_or(text.as_str(), |position| &text[..position]);
-        let unmarked = |markers: &[&str]| {
-            markers
-                .iter()
-                .find_map(|marker| text.strip_prefix(marker))
-                .map(str::to_owned)
-        };
+        let text = text.rfind(" at line ").map_or(text.as_str(), |position| &text[..position]);
+        let unmarked =
+            |markers: &[&str]| markers.iter().find_map(|marker| text.strip_prefix(marker)).map(str::to_owned);
         if let Some(message) = unmarked(&["SERIALIZATION_AS_READ:", "SERIALIZATION:"]) {
             DynoxideError::SerializationException(message)
-        } else if let Some(message) =
-            unmarked(&["VALIDATION_AS_READ:", "VALIDATION_REQUEST:", "VALIDATION:"])
-        {
+        } else if let Some(message) = unmarked(&["VALIDATION_AS_READ:", "VALIDATION_REQUEST:", "VALIDATION:"]) {
             DynoxideError::ValidationException(message)
         } else if error.is_data() {
             DynoxideError::ValidationException(text.to_owned())
@@ -145,8 +130,7 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
 }
 
 fn encode(answer: &impl Serialize) -> Result<String, DynoxideError> {
-    serde_json::to_string(answer)
-        .map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+    serde_json::to_string(answer).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
 
 #[cfg(test)]
@@ -179,12 +163,7 @@ mod tests {
         let now = jiff::Timestamp::now().as_second();
         for (pk, until) in [("past", now - 10), ("future", now + 1_000)] {
             let item = json!({"pk": {"S": pk}, "until": {"N": until.to_string()}});
-            ask(
-                &dynamodb,
-                "PutItem",
-                json!({"TableName": "rows", "Item": item}),
-            )
-            .await;
+            ask(&dynamodb, "PutItem", json!({"TableName": "rows", "Item": item})).await;
         }
         dynamodb.sweep_ttl().await;
         let left = ask(&dynamodb, "Scan", json!({"TableName": "rows"})).await;

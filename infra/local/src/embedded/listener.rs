@@ -42,11 +42,7 @@ pub(super) struct Services {
 }
 
 /// Serves until `stop` turns true or its sender is dropped, then lets the requests in progress end.
-pub(super) async fn serve(
-    listener: TcpListener,
-    services: Arc<Services>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn serve(listener: TcpListener, services: Arc<Services>, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -65,9 +61,7 @@ pub(super) async fn serve(
         }
     }
     drop(listener);
-    let drained = tokio::time::timeout(GRACE, async {
-        while connections.join_next().await.is_some() {}
-    });
+    let drained = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
         tracing::warn!("the embedded AWS cut off the requests in progress");
         connections.shutdown().await;
@@ -120,10 +114,7 @@ impl Route {
     /// only be S3, which refuses who isn't signed in.
     fn of(parts: &Parts) -> (Self, String) {
         let scope = sigv4::scope(parts);
-        let region = scope
-            .as_ref()
-            .map_or(DEFAULT_REGION, |scope| &scope.region)
-            .to_owned();
+        let region = scope.as_ref().map_or(DEFAULT_REGION, |scope| &scope.region).to_owned();
         let route = match (scope, target(parts)) {
             (Some(scope), _) => match scope.service.as_str() {
                 "dynamodb" => Self::DynamoDb,
@@ -143,11 +134,7 @@ impl Route {
 }
 
 impl Services {
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        stopped: watch::Receiver<bool>,
-    ) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, stopped: watch::Receiver<bool>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let (route, region) = Route::of(&parts);
         if matches!(route, Route::S3) {
@@ -161,11 +148,7 @@ impl Services {
         }
         if let Route::Unknown(service) = route {
             let message = format!("the embedded AWS has dynamodb, s3 and sqs, not {service}");
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "UnknownOperationException",
-                &message,
-            );
+            return refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", &message);
         }
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
@@ -179,18 +162,11 @@ impl Services {
         }
         let Some((_, operation)) = target(&parts) else {
             let message = "the header x-amz-target is missing: only the JSON protocols are served";
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "UnknownOperationException",
-                message,
-            );
+            return refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", message);
         };
         let (status, body) = match route {
             Route::Sqs => {
-                let caller = Caller {
-                    region,
-                    base: format!("http://{}", host(&parts)),
-                };
+                let caller = Caller { region, base: format!("http://{}", host(&parts)) };
                 self.sqs.answer(caller, operation, &body, stopped).await
             }
             _ => self.dynamodb.answer(operation.to_owned(), body).await,
@@ -208,25 +184,18 @@ fn target(parts: &Parts) -> Option<(&str, &str)> {
 /// The name under which the client reached us: what we hand out must be reachable for it too.
 fn host(parts: &Parts) -> &str {
     let header = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    header
-        .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str))
-        .unwrap_or_default()
+    header.or_else(|| parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default()
 }
 
 fn refused(refusal: &Refusal) -> Response<Body> {
     let (code, message) = match refusal {
-        Refusal::Unsigned => (
-            "MissingAuthenticationToken",
-            "the request is not signed, or not as signature version 4 wants it",
-        ),
-        Refusal::UnknownKey => (
-            "UnrecognizedClientException",
-            "the access key id is not the one of this endpoint",
-        ),
-        Refusal::Mismatch => (
-            "InvalidSignatureException",
-            "the signature does not match: is the secret access key right?",
-        ),
+        Refusal::Unsigned => {
+            ("MissingAuthenticationToken", "the request is not signed, or not as signature version 4 wants it")
+        }
+        Refusal::UnknownKey => ("UnrecognizedClientException", "the access key id is not the one of this endpoint"),
+        Refusal::Mismatch => {
+            ("InvalidSignatureException", "the signature does not match: is the secret access key right?")
+        }
     };
     refuse(StatusCode::FORBIDDEN, code, message)
 }

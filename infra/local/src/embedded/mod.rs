@@ -114,20 +114,13 @@ pub async fn start(config: EmbeddedConfig) -> Result<Embedded, EmbeddedError> {
     let lock = claim(&config.data)?;
     let (dynamodb, objects) = open_stores(&config).await?;
     let listen = config.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|source| EmbeddedError::Listen { listen, source })?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| EmbeddedError::Listen { listen, source })?;
+    let listener = TcpListener::bind(listen).await.map_err(|source| EmbeddedError::Listen { listen, source })?;
+    let address = listener.local_addr().map_err(|source| EmbeddedError::Listen { listen, source })?;
 
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(sweep_ttl(dynamodb.clone(), stopped.clone()));
     let services = Arc::new(Services {
-        keys: Keys {
-            access_key: config.access_key,
-            secret_key: config.secret_key,
-        },
+        keys: Keys { access_key: config.access_key, secret_key: config.secret_key },
         dynamodb,
         objects,
         sqs: Sqs::default(),
@@ -136,12 +129,7 @@ pub async fn start(config: EmbeddedConfig) -> Result<Embedded, EmbeddedError> {
     let serving = tokio::spawn(listener::serve(listener, services, stopped));
     let endpoint = format!("http://{}", reachable(address));
     tracing::debug!(%endpoint, data = %config.data.display(), "embedded AWS is up");
-    Ok(Embedded {
-        endpoint,
-        address,
-        stop,
-        serving,
-    })
+    Ok(Embedded { endpoint, address, stop, serving })
 }
 
 impl Embedded {
@@ -166,35 +154,23 @@ fn claim(data: &Path) -> Result<File, EmbeddedError> {
     let lock = File::create(&path).map_err(folder(&path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(EmbeddedError::InUse {
-            path: data.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(EmbeddedError::InUse { path: data.to_owned() }),
         Err(TryLockError::Error(source)) => Err(folder(&path)(source)),
     }
 }
 
-async fn open_stores(
-    config: &EmbeddedConfig,
-) -> Result<(DynamoDb, s3s::service::S3Service), EmbeddedError> {
+async fn open_stores(config: &EmbeddedConfig) -> Result<(DynamoDb, s3s::service::S3Service), EmbeddedError> {
     let database = config.data.join("dynamodb.sqlite");
     let objects = config.data.join("s3");
     let auth = s3s::auth::SimpleAuth::from_single(&*config.access_key, &*config.secret_key);
     let opened = tokio::task::spawn_blocking(move || {
-        let dynamodb = DynamoDb::open(&database).map_err(|source| EmbeddedError::Database {
-            path: database,
-            source: Box::new(source),
-        })?;
-        let objects = s3::open(&objects, auth).map_err(|source| EmbeddedError::Folder {
-            path: objects,
-            source,
-        })?;
+        let dynamodb = DynamoDb::open(&database)
+            .map_err(|source| EmbeddedError::Database { path: database, source: Box::new(source) })?;
+        let objects = s3::open(&objects, auth).map_err(|source| EmbeddedError::Folder { path: objects, source })?;
         Ok((dynamodb, objects))
     });
     opened.await.unwrap_or_else(|error| {
-        Err(EmbeddedError::Folder {
-            path: config.data.clone(),
-            source: io::Error::other(error),
-        })
+        Err(EmbeddedError::Folder { path: config.data.clone(), source: io::Error::other(error) })
     })
 }
 

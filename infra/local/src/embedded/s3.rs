@@ -47,10 +47,8 @@ fn remove_orphaned_parts(root: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
         let name = entry.file_name();
-        let upload = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(".upload_id-"))
-            .and_then(|name| name.split_once(".part-"));
+        let upload =
+            name.to_str().and_then(|name| name.strip_prefix(".upload_id-")).and_then(|name| name.split_once(".part-"));
         if let Some((upload, _)) = upload
             && !upload_file(root, upload).exists()
         {
@@ -245,11 +243,7 @@ impl Objects {
         let folder = self.bucket(bucket)?;
         check_key(bucket, key)?;
         let path = folder.join(key);
-        let prefix_is_object = path
-            .ancestors()
-            .skip(1)
-            .take_while(|ancestor| *ancestor != folder)
-            .any(Path::is_file);
+        let prefix_is_object = path.ancestors().skip(1).take_while(|ancestor| *ancestor != folder).any(Path::is_file);
         if prefix_is_object || (path.is_dir() && !key.ends_with('/')) {
             return Err(s3_error!(
                 InvalidArgument,
@@ -276,8 +270,7 @@ impl Objects {
             return Ok(());
         }
         // The object goes first: without it the rest is out of sight.
-        let beside = ["metadata.json", "internal.json"]
-            .map(|kind| self.root.join(hidden_name(bucket, key, kind)));
+        let beside = ["metadata.json", "internal.json"].map(|kind| self.root.join(hidden_name(bucket, key, kind)));
         for path in std::iter::once(path).chain(beside) {
             match tokio::fs::remove_file(&path).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -300,10 +293,7 @@ impl Objects {
     fn complete_parts(&self, upload: &str, parts: &[CompletedPart]) -> S3Result<()> {
         for (at, part) in (1..).zip(parts) {
             if part.part_number != Some(at) {
-                return Err(s3_error!(
-                    InvalidPartOrder,
-                    "The embedded store wants parts numbered 1, 2, 3, in order."
-                ));
+                return Err(s3_error!(InvalidPartOrder, "The embedded store wants parts numbered 1, 2, 3, in order."));
             }
             let file = self.root.join(format!(".upload_id-{upload}.part-{at}"));
             let size = file.metadata().map_err(|_| s3_error!(InvalidPart))?.len();
@@ -320,16 +310,9 @@ impl Objects {
 fn check_key(bucket: &str, key: &str) -> S3Result<()> {
     let segments = || key.strip_suffix('/').unwrap_or(key).split('/');
     if segments().any(|segment| matches!(segment, "" | "." | "..")) || key.contains('\0') {
-        return Err(s3_error!(
-            InvalidArgument,
-            "The embedded store takes no empty, . or .. segment in a key."
-        ));
+        return Err(s3_error!(InvalidArgument, "The embedded store takes no empty, . or .. segment in a key."));
     }
-    let longest = hidden_name(
-        bucket,
-        key,
-        "upload-00000000-0000-0000-0000-000000000000.metadata.json",
-    );
+    let longest = hidden_name(bucket, key, "upload-00000000-0000-0000-0000-000000000000.metadata.json");
     if longest.len() > MAX_NAME || segments().any(|segment| segment.len() > MAX_NAME) {
         return Err(s3_error!(KeyTooLongError));
     }
@@ -391,10 +374,6 @@ mod tests {
         remove_orphaned_parts(root.path()).unwrap();
         let left = std::fs::read_dir(root.path()).unwrap().count();
         assert_eq!(left, 3, "only the orphan goes");
-        assert!(
-            root.path()
-                .join(format!(".upload_id-{alive}.part-1"))
-                .exists()
-        );
+        assert!(root.path().join(format!(".upload_id-{alive}.part-1")).exists());
     }
 }

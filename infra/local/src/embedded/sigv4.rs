@@ -49,10 +49,7 @@ pub(super) fn scope(parts: &Parts) -> Option<Scope> {
     let [_, _, region, service, "aws4_request"] = credential_fields(&credential)? else {
         return None;
     };
-    Some(Scope {
-        region: region.to_owned(),
-        service: service.to_owned(),
-    })
+    Some(Scope { region: region.to_owned(), service: service.to_owned() })
 }
 
 impl Keys {
@@ -70,8 +67,8 @@ impl Keys {
         {
             return Err(Refusal::Mismatch);
         }
-        let canonical = canonical_request(parts, authorization.signed_headers, &payload_hash)
-            .ok_or(Refusal::Unsigned)?;
+        let canonical =
+            canonical_request(parts, authorization.signed_headers, &payload_hash).ok_or(Refusal::Unsigned)?;
         let signed_at = header(&parts.headers, "x-amz-date").ok_or(Refusal::Unsigned)?;
         let to_sign = format!(
             "{ALGORITHM}\n{signed_at}\n{date}/{region}/{service}/{terminator}\n{}",
@@ -80,13 +77,9 @@ impl Keys {
         let secret = format!("AWS4{}", self.secret_key);
         let key = [date, region, service, terminator]
             .iter()
-            .fold(secret.into_bytes(), |key, part| {
-                mac(&key, part).finalize().into_bytes().to_vec()
-            });
+            .fold(secret.into_bytes(), |key, part| mac(&key, part).finalize().into_bytes().to_vec());
         let signature = hex::decode(authorization.signature).map_err(|_| Refusal::Unsigned)?;
-        mac(&key, &to_sign)
-            .verify_slice(&signature)
-            .map_err(|_| Refusal::Mismatch)
+        mac(&key, &to_sign).verify_slice(&signature).map_err(|_| Refusal::Mismatch)
     }
 }
 
@@ -100,11 +93,7 @@ struct Authorization<'a> {
 impl<'a> Authorization<'a> {
     fn parse(headers: &'a HeaderMap) -> Option<Self> {
         let fields = header(headers, "authorization")?.strip_prefix(ALGORITHM)?;
-        let field = |name: &str| {
-            fields
-                .split(',')
-                .find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='))
-        };
+        let field = |name: &str| fields.split(',').find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='));
         Some(Self {
             credential: field("Credential")?,
             signed_headers: field("SignedHeaders")?,
@@ -116,13 +105,7 @@ impl<'a> Authorization<'a> {
 /// Key id, date, region, service and `aws4_request`; a key id may not hold a slash.
 fn credential_fields(credential: &str) -> Option<[&str; 5]> {
     let mut fields = credential.split('/');
-    let array = [
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-    ];
+    let array = [fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?];
     fields.next().is_none().then_some(array)
 }
 
@@ -158,12 +141,7 @@ fn canonical_request(parts: &Parts, signed: &str, payload_hash: &str) -> Option<
         .collect();
     query.sort_unstable();
     host_signed.then(|| {
-        format!(
-            "{}\n{}\n{}\n{headers}\n{signed}\n{payload_hash}",
-            parts.method,
-            parts.uri.path(),
-            query.join("&"),
-        )
+        format!("{}\n{}\n{}\n{headers}\n{signed}\n{payload_hash}", parts.method, parts.uri.path(), query.join("&"),)
     })
 }
 
@@ -191,23 +169,14 @@ mod tests {
 
     fn check_scope(uri: &str, authorization: &str, expect: Option<(&str, &str)>) {
         let found = scope(&parts(uri, &[("authorization", authorization)]));
-        let expect = expect.map(|(region, service)| Scope {
-            region: region.into(),
-            service: service.into(),
-        });
+        let expect = expect.map(|(region, service)| Scope { region: region.into(), service: service.into() });
         assert_eq!(found, expect, "{uri} {authorization}");
     }
 
     #[test]
     fn the_scope_names_the_service() {
-        let signed = |scope: &str| {
-            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=00")
-        };
-        check_scope(
-            "/",
-            &signed("AK/20261122/eu-west-1/sqs/aws4_request"),
-            Some(("eu-west-1", "sqs")),
-        );
+        let signed = |scope: &str| format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=00");
+        check_scope("/", &signed("AK/20261122/eu-west-1/sqs/aws4_request"), Some(("eu-west-1", "sqs")));
         // No space after the commas is as good.
         check_scope(
             "/",
@@ -220,11 +189,7 @@ mod tests {
             Some(("eu-west-1", "s3")),
         );
         check_scope("/", &signed("AK/20261122/eu-west-1/sqs"), None);
-        check_scope(
-            "/",
-            &signed("A/K/20261122/eu-west-1/sqs/aws4_request"),
-            None,
-        );
+        check_scope("/", &signed("A/K/20261122/eu-west-1/sqs/aws4_request"), None);
         check_scope("/", &signed("AK/20261122/eu-west-1/sqs/aws4"), None);
         check_scope("/", "Bearer abc", None);
         check_scope("/b/k?X-Amz-Credential=", "", None);
@@ -233,10 +198,8 @@ mod tests {
     /// The cases "get-vanilla" and "get-vanilla-query-order-key-case" of the AWS signature test suite.
     #[test]
     fn signatures_of_the_aws_test_suite_verify() {
-        let keys = Keys {
-            access_key: "AKIDEXAMPLE".into(),
-            secret_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
-        };
+        let keys =
+            Keys { access_key: "AKIDEXAMPLE".into(), secret_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into() };
         let check = |uri: &str, signature: &str, body: &[u8], expect: Result<(), Refusal>| {
             let authorization = format!(
                 "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
@@ -265,31 +228,15 @@ mod tests {
 
     #[test]
     fn strangers_are_refused() {
-        let keys = Keys {
-            access_key: "OURS".into(),
-            secret_key: "secret".into(),
-        };
-        assert_eq!(
-            keys.verify(&parts("/", &[]), b""),
-            Err(Refusal::Unsigned),
-            "no signature"
-        );
+        let keys = Keys { access_key: "OURS".into(), secret_key: "secret".into() };
+        assert_eq!(keys.verify(&parts("/", &[]), b""), Err(Refusal::Unsigned), "no signature");
         let theirs = "AWS4-HMAC-SHA256 Credential=THEIRS/20150830/r/s/aws4_request, \
                       SignedHeaders=host, Signature=00";
-        assert_eq!(
-            keys.verify(&parts("/", &[("authorization", theirs)]), b""),
-            Err(Refusal::UnknownKey)
-        );
+        assert_eq!(keys.verify(&parts("/", &[("authorization", theirs)]), b""), Err(Refusal::UnknownKey));
         // A signature that doesn't cover the host could be replayed elsewhere.
         let hostless = "AWS4-HMAC-SHA256 Credential=OURS/20150830/r/s/aws4_request, \
                         SignedHeaders=x-amz-date, Signature=00";
-        let request = parts(
-            "/",
-            &[
-                ("authorization", hostless),
-                ("x-amz-date", "20150830T123600Z"),
-            ],
-        );
+        let request = parts("/", &[("authorization", hostless), ("x-amz-date", "20150830T123600Z")]);
         assert_eq!(keys.verify(&request, b""), Err(Refusal::Unsigned));
     }
 }

@@ -14,8 +14,7 @@ use winterbaume_sqs::types::{Message, MessageAttribute};
 
 use super::queues::{asked_for, find};
 use super::wire::{
-    AttributeValue, Batch, ChangeVisibility, Delete, Fault, Receive, Received, Send, Single,
-    queue_name, within,
+    AttributeValue, Batch, ChangeVisibility, Delete, Fault, Receive, Received, Send, Single, queue_name, within,
 };
 use super::{Caller, Sqs, encode, parse};
 
@@ -48,11 +47,7 @@ impl Sqs {
         self.single(caller, body, change_visibility)
     }
 
-    pub(super) fn change_visibility_batch(
-        &self,
-        caller: &Caller,
-        body: &[u8],
-    ) -> Result<Value, Fault> {
+    pub(super) fn change_visibility_batch(&self, caller: &Caller, body: &[u8]) -> Result<Value, Fault> {
         self.batch(caller, body, change_visibility)
     }
 
@@ -109,20 +104,14 @@ impl Sqs {
         mut stopped: watch::Receiver<bool>,
     ) -> Result<Value, Fault> {
         let request: Receive = parse(body)?;
-        let max = within(
-            "MaxNumberOfMessages",
-            request.max_number_of_messages,
-            1..=10,
-        )?;
+        let max = within("MaxNumberOfMessages", request.max_number_of_messages, 1..=10)?;
         let visibility = within("VisibilityTimeout", request.visibility_timeout, 0..=43_200)?;
         let wait = within("WaitTimeSeconds", request.wait_time_seconds, 0..=20)?;
         let name = queue_name(&request.queue_url);
         let max = max.map_or(1, |max| max as usize);
         let wait = match wait {
             Some(wait) => wait,
-            None => self.with(caller, |state| {
-                find(state, name).map(|queue| queue.queue.receive_wait_time_seconds)
-            })?,
+            None => self.with(caller, |state| find(state, name).map(|queue| queue.queue.receive_wait_time_seconds))?,
         };
         let deadline = Instant::now() + Duration::from_secs(wait.into());
         loop {
@@ -138,9 +127,7 @@ impl Sqs {
             if !look.messages.is_empty() || now >= deadline || *stopped.borrow() {
                 return received(look.messages, &request);
             }
-            let again = look
-                .next_visible
-                .map_or(deadline, |after| deadline.min(now + after));
+            let again = look.next_visible.map_or(deadline, |after| deadline.min(now + after));
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep_until(again) => {}
@@ -154,10 +141,7 @@ fn check_entries<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), 
     let count = ids.len();
     if count == 0 {
         let code = "AWS.SimpleQueueService.EmptyBatchRequest";
-        return Err(Fault::new(
-            code,
-            "There should be at least one entry in the request.",
-        ));
+        return Err(Fault::new(code, "There should be at least one entry in the request."));
     }
     if count > MAX_ENTRIES {
         let code = "AWS.SimpleQueueService.TooManyEntriesInBatchRequest";
@@ -184,11 +168,7 @@ fn send(state: &mut SqsState, queue: &str, message: Send) -> Result<Value, Fault
     }
     let delay = within("DelaySeconds", message.delay_seconds, 0..=900)?;
     let group = message.message_group_id.map(|group| {
-        let value = AttributeValue {
-            data_type: "String".to_owned(),
-            string_value: Some(group),
-            binary_value: None,
-        };
+        let value = AttributeValue { data_type: "String".to_owned(), string_value: Some(group), binary_value: None };
         (GROUP.to_owned(), value)
     });
     let attributes = message.message_attributes.into_iter().chain(group);
@@ -209,8 +189,7 @@ fn send(state: &mut SqsState, queue: &str, message: Send) -> Result<Value, Fault
 fn delete(state: &mut SqsState, queue: &str, message: Delete) -> Result<Value, Fault> {
     match state.delete_message(queue, &message.receipt_handle) {
         // Deleting what is gone already is fine.
-        Err(SqsError::InvalidReceiptHandle { receipt_handle })
-            if receipt_handle.len() == RECEIPT_BYTES => {}
+        Err(SqsError::InvalidReceiptHandle { receipt_handle }) if receipt_handle.len() == RECEIPT_BYTES => {}
         deleted => deleted?,
     }
     // The crate would remember every receipt for ever, for what the line above does.
@@ -218,16 +197,8 @@ fn delete(state: &mut SqsState, queue: &str, message: Delete) -> Result<Value, F
     Ok(json!({}))
 }
 
-fn change_visibility(
-    state: &mut SqsState,
-    queue: &str,
-    change: ChangeVisibility,
-) -> Result<Value, Fault> {
-    let timeout = within(
-        "VisibilityTimeout",
-        Some(change.visibility_timeout),
-        0..=43_200,
-    )?;
+fn change_visibility(state: &mut SqsState, queue: &str, change: ChangeVisibility) -> Result<Value, Fault> {
+    let timeout = within("VisibilityTimeout", Some(change.visibility_timeout), 0..=43_200)?;
     let now = now_ms();
     let messages = &find(state, queue)?.messages;
     let in_flight = messages
@@ -254,31 +225,19 @@ struct Look {
     redriven: bool,
 }
 
-fn take(
-    state: &mut SqsState,
-    name: &str,
-    max: usize,
-    visibility: Option<u32>,
-) -> Result<Look, SqsError> {
+fn take(state: &mut SqsState, name: &str, max: usize, visibility: Option<u32>) -> Result<Look, SqsError> {
     let queue = find(state, name)?;
     let oldest = now_ms() - i64::from(queue.queue.message_retention_period) * 1_000;
-    queue
-        .messages
-        .retain(|message| message.sent_timestamp > oldest);
+    queue.messages.retain(|message| message.sent_timestamp > oldest);
     let before = queue.messages.len();
     let messages = state.receive_message(name, max, visibility)?;
     let queue = find(state, name)?;
     let now = now_ms();
-    let hidden = queue
-        .messages
-        .iter()
-        .map(|message| message.visible_at - now);
+    let hidden = queue.messages.iter().map(|message| message.visible_at - now);
     let next_visible = hidden.filter(|after| *after > 0).min();
     Ok(Look {
         messages,
-        next_visible: next_visible
-            .and_then(|ms| u64::try_from(ms).ok())
-            .map(Duration::from_millis),
+        next_visible: next_visible.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
         redriven: queue.messages.len() < before,
     })
 }
@@ -295,21 +254,14 @@ fn received(messages: Vec<Message>, request: &Receive) -> Result<Value, Fault> {
             let mut attributes = HashMap::from([
                 ("SenderId", message.sender_id),
                 ("SentTimestamp", message.sent_timestamp.to_string()),
-                (
-                    "ApproximateReceiveCount",
-                    message.approximate_receive_count.to_string(),
-                ),
-                (
-                    "ApproximateFirstReceiveTimestamp",
-                    first.unwrap_or_default().to_string(),
-                ),
+                ("ApproximateReceiveCount", message.approximate_receive_count.to_string()),
+                ("ApproximateFirstReceiveTimestamp", first.unwrap_or_default().to_string()),
             ]);
             if let Some(group) = group.and_then(|group| group.string_value) {
                 attributes.insert("MessageGroupId", group);
             }
             attributes.retain(|name, _| {
-                asked_for(&request.attribute_names, name)
-                    || asked_for(&request.message_system_attribute_names, name)
+                asked_for(&request.attribute_names, name) || asked_for(&request.message_system_attribute_names, name)
             });
             Received {
                 message_id: message.message_id,
@@ -333,9 +285,7 @@ fn attribute(value: MessageAttribute) -> AttributeValue {
     AttributeValue {
         data_type: value.data_type,
         string_value: value.string_value,
-        binary_value: value
-            .binary_value
-            .and_then(|bytes| String::from_utf8(bytes).ok()),
+        binary_value: value.binary_value.and_then(|bytes| String::from_utf8(bytes).ok()),
     }
 }
 
@@ -349,12 +299,8 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn of(queue: &QueueState) -> Self {
         let now = now_ms();
-        let hidden = queue
-            .messages
-            .iter()
-            .filter(|message| message.visible_at > now);
-        let (in_flight, delayed): (Vec<_>, Vec<_>) =
-            hidden.partition(|message| message.approximate_receive_count > 0);
+        let hidden = queue.messages.iter().filter(|message| message.visible_at > now);
+        let (in_flight, delayed): (Vec<_>, Vec<_>) = hidden.partition(|message| message.approximate_receive_count > 0);
         Self {
             visible: queue.messages.len() - in_flight.len() - delayed.len(),
             in_flight: in_flight.len(),

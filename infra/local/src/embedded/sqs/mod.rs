@@ -58,10 +58,9 @@ impl Sqs {
         };
         match answer {
             Ok(answer) => (StatusCode::OK, answer.to_string()),
-            Err(fault) => (
-                StatusCode::BAD_REQUEST,
-                json!({"__type": fault.code, "message": fault.message}).to_string(),
-            ),
+            Err(fault) => {
+                (StatusCode::BAD_REQUEST, json!({"__type": fault.code, "message": fault.message}).to_string())
+            }
         }
     }
 
@@ -84,10 +83,7 @@ impl Sqs {
             "UntagQueue" => self.untag_queue(caller, body),
             "ListQueueTags" => self.list_queue_tags(caller, body),
             "ListDeadLetterSourceQueues" => self.list_dead_letter_sources(caller, body),
-            _ => Err(Fault::new(
-                "InvalidAction",
-                format!("the embedded SQS has no operation {operation}"),
-            )),
+            _ => Err(Fault::new("InvalidAction", format!("the embedded SQS has no operation {operation}"))),
         }
     }
 
@@ -109,8 +105,7 @@ impl Caller {
 const ACCOUNT: &str = "000000000000";
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(body)
-        .map_err(|error| Fault::new("InvalidParameterValue", error.to_string()))
+    serde_json::from_slice(body).map_err(|error| Fault::new("InvalidParameterValue", error.to_string()))
 }
 
 fn encode(answer: &impl Serialize) -> Result<Value, Fault> {

@@ -10,8 +10,8 @@ use winterbaume_sqs::state::{QueueState, SqsError};
 
 use super::messages::Counts;
 use super::wire::{
-    CreateQueue, Fault, GetQueueAttributes, GetQueueUrl, ListQueues, OnQueue, SetQueueAttributes,
-    TagQueue, UntagQueue, queue_name, within,
+    CreateQueue, Fault, GetQueueAttributes, GetQueueUrl, ListQueues, OnQueue, SetQueueAttributes, TagQueue, UntagQueue,
+    queue_name, within,
 };
 use super::{ACCOUNT, Caller, Sqs, encode, parse};
 
@@ -24,13 +24,8 @@ const SETTINGS: [(&str, RangeInclusive<i64>); 5] = [
     ("VisibilityTimeout", 0..=43_200),
 ];
 /// Settings that are taken and mean nothing here.
-const IGNORED_SETTINGS: [&str; 5] = [
-    "Policy",
-    "RedriveAllowPolicy",
-    "KmsMasterKeyId",
-    "KmsDataKeyReusePeriodSeconds",
-    "SqsManagedSseEnabled",
-];
+const IGNORED_SETTINGS: [&str; 5] =
+    ["Policy", "RedriveAllowPolicy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled"];
 
 impl Sqs {
     pub(super) fn create_queue(&self, caller: &Caller, body: &[u8]) -> Result<Value, Fault> {
@@ -52,9 +47,7 @@ impl Sqs {
 
     pub(super) fn delete_queue(&self, caller: &Caller, body: &[u8]) -> Result<Value, Fault> {
         let request: OnQueue = parse(body)?;
-        self.with(caller, |state| {
-            state.delete_queue(queue_name(&request.queue_url))
-        })?;
+        self.with(caller, |state| state.delete_queue(queue_name(&request.queue_url)))?;
         self.changed.notify_waiters();
         Ok(json!({}))
     }
@@ -99,11 +92,7 @@ impl Sqs {
         Ok(json!({"Attributes": attributes}))
     }
 
-    pub(super) fn set_queue_attributes(
-        &self,
-        caller: &Caller,
-        body: &[u8],
-    ) -> Result<Value, Fault> {
+    pub(super) fn set_queue_attributes(&self, caller: &Caller, body: &[u8]) -> Result<Value, Fault> {
         let request: SetQueueAttributes = parse(body)?;
         self.with(caller, |state| {
             let name = queue_name(&request.queue_url);
@@ -116,9 +105,7 @@ impl Sqs {
 
     pub(super) fn purge_queue(&self, caller: &Caller, body: &[u8]) -> Result<Value, Fault> {
         let request: OnQueue = parse(body)?;
-        self.with(caller, |state| {
-            state.purge_queue(queue_name(&request.queue_url))
-        })?;
+        self.with(caller, |state| state.purge_queue(queue_name(&request.queue_url)))?;
         Ok(json!({}))
     }
 
@@ -143,28 +130,18 @@ impl Sqs {
         Ok(json!({"Tags": encode(&tags)?}))
     }
 
-    pub(super) fn list_dead_letter_sources(
-        &self,
-        caller: &Caller,
-        body: &[u8],
-    ) -> Result<Value, Fault> {
+    pub(super) fn list_dead_letter_sources(&self, caller: &Caller, body: &[u8]) -> Result<Value, Fault> {
         let request: OnQueue = parse(body)?;
         let name = queue_name(&request.queue_url);
         let sources = self.with(caller, |state| state.list_dead_letter_source_queues(name))?;
-        let mut urls: Vec<_> = sources
-            .iter()
-            .map(|url| caller.url(queue_name(url)))
-            .collect();
+        let mut urls: Vec<_> = sources.iter().map(|url| caller.url(queue_name(url))).collect();
         urls.sort_unstable();
         Ok(json!({"queueUrls": urls}))
     }
 }
 
 /// The queue of this name.
-pub(super) fn find<'a>(
-    state: &'a mut SqsState,
-    name: &str,
-) -> Result<&'a mut QueueState, SqsError> {
+pub(super) fn find<'a>(state: &'a mut SqsState, name: &str) -> Result<&'a mut QueueState, SqsError> {
     state.queues.get_mut(name).ok_or(SqsError::NonExistentQueue)
 }
 
@@ -183,10 +160,8 @@ fn check_settings(state: &SqsState, settings: &HashMap<String, String>) -> Resul
                 let code = "InvalidAttributeValue";
                 Fault::new(code, format!("Invalid value for the parameter {name}."))
             })?;
-            within(name, Some(number), range.clone()).map_err(|fault| Fault {
-                code: "InvalidAttributeValue",
-                ..fault
-            })?;
+            within(name, Some(number), range.clone())
+                .map_err(|fault| Fault { code: "InvalidAttributeValue", ..fault })?;
         } else if name == "RedrivePolicy" {
             check_redrive(state, value)?;
         } else if !IGNORED_SETTINGS.contains(&name.as_str()) {
@@ -202,8 +177,8 @@ fn check_redrive(state: &SqsState, policy: &str) -> Result<(), Fault> {
     if policy.is_empty() || policy == "{}" {
         return Ok(());
     }
-    let policy: Value = serde_json::from_str(policy)
-        .map_err(|error| Fault::invalid(format!("RedrivePolicy: {error}")))?;
+    let policy: Value =
+        serde_json::from_str(policy).map_err(|error| Fault::invalid(format!("RedrivePolicy: {error}")))?;
     let tries = &policy["maxReceiveCount"];
     let tries = tries.as_i64().or_else(|| tries.as_str()?.parse().ok());
     if within("maxReceiveCount", tries, 1..=1_000)?.is_none() {
@@ -212,8 +187,6 @@ fn check_redrive(state: &SqsState, policy: &str) -> Result<(), Fault> {
     let target = policy["deadLetterTargetArn"].as_str().unwrap_or_default();
     match state.queues.values().any(|queue| queue.queue.arn == target) {
         true => Ok(()),
-        false => Err(Fault::invalid(format!(
-            "RedrivePolicy: Dead letter target {target} does not exist."
-        ))),
+        false => Err(Fault::invalid(format!("RedrivePolicy: Dead letter target {target} does not exist."))),
     }
 }

@@ -12,24 +12,15 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        Self {
-            sqs: Sqs::default(),
-            stop: watch::channel(false).0,
-        }
+        Self { sqs: Sqs::default(), stop: watch::channel(false).0 }
     }
 
     async fn ask(&self, operation: &str, mut body: Value) -> Value {
         body["QueueUrl"] = "http://any.host:1/000000000000/q".into();
-        let caller = Caller {
-            region: "eu-west-1".into(),
-            base: "http://me:2".into(),
-        };
+        let caller = Caller { region: "eu-west-1".into(), base: "http://me:2".into() };
         let body = body.to_string();
         let stopped = self.stop.subscribe();
-        let (_, answer) = self
-            .sqs
-            .answer(caller, operation, body.as_bytes(), stopped)
-            .await;
+        let (_, answer) = self.sqs.answer(caller, operation, body.as_bytes(), stopped).await;
         serde_json::from_str(&answer).unwrap()
     }
 
@@ -44,10 +35,7 @@ impl Client {
     async fn bodies(&self, receive: Value) -> Vec<String> {
         let answer = self.ask("ReceiveMessage", receive).await;
         let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
-        messages
-            .iter()
-            .map(|message| message["Body"].as_str().unwrap().to_owned())
-            .collect()
+        messages.iter().map(|message| message["Body"].as_str().unwrap().to_owned()).collect()
     }
 
     fn remembered(&self) -> (usize, usize) {
@@ -66,49 +54,19 @@ async fn check_refused(operation: &str, body: Value, code: &str) {
 #[tokio::test]
 async fn what_aws_refuses_is_refused() {
     let invalid = "InvalidParameterValue";
-    check_refused(
-        "SendMessage",
-        json!({"MessageBody": "x", "DelaySeconds": 901}),
-        invalid,
-    )
-    .await;
-    check_refused(
-        "SendMessage",
-        json!({"MessageBody": "x", "DelaySeconds": -1}),
-        invalid,
-    )
-    .await;
-    check_refused(
-        "SendMessage",
-        json!({"MessageBody": "x".repeat(262_145)}),
-        invalid,
-    )
-    .await;
-    check_refused(
-        "SendMessage",
-        json!({"MessageBody": ""}),
-        "MissingParameter",
-    )
-    .await;
+    check_refused("SendMessage", json!({"MessageBody": "x", "DelaySeconds": 901}), invalid).await;
+    check_refused("SendMessage", json!({"MessageBody": "x", "DelaySeconds": -1}), invalid).await;
+    check_refused("SendMessage", json!({"MessageBody": "x".repeat(262_145)}), invalid).await;
+    check_refused("SendMessage", json!({"MessageBody": ""}), "MissingParameter").await;
     check_refused("SendMessage", json!({}), invalid).await;
-    check_refused(
-        "ReceiveMessage",
-        json!({"MaxNumberOfMessages": 11}),
-        invalid,
-    )
-    .await;
+    check_refused("ReceiveMessage", json!({"MaxNumberOfMessages": 11}), invalid).await;
     check_refused("ReceiveMessage", json!({"MaxNumberOfMessages": 0}), invalid).await;
     check_refused("ReceiveMessage", json!({"WaitTimeSeconds": 21}), invalid).await;
     let change = json!({"ReceiptHandle": "nonsense", "VisibilityTimeout": 5});
     check_refused("ChangeMessageVisibility", change, "ReceiptHandleIsInvalid").await;
     let change = json!({"ReceiptHandle": "nonsense", "VisibilityTimeout": 43_201});
     check_refused("ChangeMessageVisibility", change, invalid).await;
-    check_refused(
-        "DeleteMessage",
-        json!({"ReceiptHandle": "x"}),
-        "ReceiptHandleIsInvalid",
-    )
-    .await;
+    check_refused("DeleteMessage", json!({"ReceiptHandle": "x"}), "ReceiptHandleIsInvalid").await;
     check_refused("Frobnicate", json!({}), "InvalidAction").await;
 
     let entry = |id: &str| json!({"Id": id, "MessageBody": "x"});
@@ -116,46 +74,21 @@ async fn what_aws_refuses_is_refused() {
     let batch = "SendMessageBatch";
     let prefix = "AWS.SimpleQueueService.";
     check_refused(batch, ids(&[]), &format!("{prefix}EmptyBatchRequest")).await;
-    check_refused(
-        batch,
-        ids(&["a", "a"]),
-        &format!("{prefix}BatchEntryIdsNotDistinct"),
-    )
-    .await;
+    check_refused(batch, ids(&["a", "a"]), &format!("{prefix}BatchEntryIdsNotDistinct")).await;
     let eleven = ids(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"]);
-    check_refused(
-        batch,
-        eleven,
-        &format!("{prefix}TooManyEntriesInBatchRequest"),
-    )
-    .await;
+    check_refused(batch, eleven, &format!("{prefix}TooManyEntriesInBatchRequest")).await;
 
     let set = |name: &str, value: &str| json!({"Attributes": {name: value}});
     let attributes = "SetQueueAttributes";
-    check_refused(
-        attributes,
-        set("VisibilityTimeout", "x"),
-        "InvalidAttributeValue",
-    )
-    .await;
-    check_refused(
-        attributes,
-        set("DelaySeconds", "901"),
-        "InvalidAttributeValue",
-    )
-    .await;
+    check_refused(attributes, set("VisibilityTimeout", "x"), "InvalidAttributeValue").await;
+    check_refused(attributes, set("DelaySeconds", "901"), "InvalidAttributeValue").await;
     check_refused(attributes, set("Visibility", "1"), "InvalidAttributeName").await;
     let to_nowhere = r#"{"deadLetterTargetArn":"arn:aws:sqs:r:0:no","maxReceiveCount":3}"#;
     check_refused(attributes, set("RedrivePolicy", to_nowhere), invalid).await;
     let no_count = r#"{"deadLetterTargetArn":"arn:aws:sqs:eu-west-1:000000000000:q"}"#;
     check_refused(attributes, set("RedrivePolicy", no_count), invalid).await;
     let fifo = json!({"QueueName": "q.fifo"});
-    check_refused(
-        "CreateQueue",
-        fifo,
-        &format!("{prefix}UnsupportedOperation"),
-    )
-    .await;
+    check_refused("CreateQueue", fifo, &format!("{prefix}UnsupportedOperation")).await;
     let same_name = json!({"QueueName": "q", "Attributes": {"VisibilityTimeout": "7"}});
     check_refused("CreateQueue", same_name, "QueueAlreadyExists").await;
 }
@@ -163,20 +96,11 @@ async fn what_aws_refuses_is_refused() {
 #[tokio::test]
 async fn queues_of_two_regions_are_two_queues() {
     let client = Client::with_queue(json!({})).await;
-    let elsewhere = Caller {
-        region: "us-east-1".into(),
-        base: "http://me".into(),
-    };
+    let elsewhere = Caller { region: "us-east-1".into(), base: "http://me".into() };
     let body = br#"{"QueueName": "q"}"#;
     let stopped = client.stop.subscribe();
-    let (_, answer) = client
-        .sqs
-        .answer(elsewhere, "GetQueueUrl", body, stopped)
-        .await;
-    assert!(
-        answer.contains("AWS.SimpleQueueService.NonExistentQueue"),
-        "{answer}"
-    );
+    let (_, answer) = client.sqs.answer(elsewhere, "GetQueueUrl", body, stopped).await;
+    assert!(answer.contains("AWS.SimpleQueueService.NonExistentQueue"), "{answer}");
 }
 
 #[tokio::test]
@@ -186,15 +110,8 @@ async fn nothing_is_remembered_of_deleted_messages() {
         client.ask("SendMessage", json!({"MessageBody": "x"})).await;
         let got = client.ask("ReceiveMessage", json!({})).await;
         let receipt = json!({"ReceiptHandle": got["Messages"][0]["ReceiptHandle"]});
-        assert_eq!(
-            client.ask("DeleteMessage", receipt.clone()).await,
-            json!({})
-        );
-        assert_eq!(
-            client.ask("DeleteMessage", receipt).await,
-            json!({}),
-            "twice is fine"
-        );
+        assert_eq!(client.ask("DeleteMessage", receipt.clone()).await, json!({}));
+        assert_eq!(client.ask("DeleteMessage", receipt).await, json!({}), "twice is fine");
     }
     assert_eq!(client.remembered(), (0, 0));
 }
@@ -202,26 +119,14 @@ async fn nothing_is_remembered_of_deleted_messages() {
 #[tokio::test]
 async fn messages_past_their_retention_are_gone() {
     let client = Client::with_queue(json!({"MessageRetentionPeriod": "60"})).await;
-    client
-        .ask("SendMessage", json!({"MessageBody": "old"}))
-        .await;
-    client
-        .ask("SendMessage", json!({"MessageBody": "new"}))
-        .await;
+    client.ask("SendMessage", json!({"MessageBody": "old"})).await;
+    client.ask("SendMessage", json!({"MessageBody": "new"})).await;
     {
         let mut regions = client.sqs.regions.lock().unwrap();
-        let queue = regions
-            .get_mut("eu-west-1")
-            .unwrap()
-            .queues
-            .get_mut("q")
-            .unwrap();
+        let queue = regions.get_mut("eu-west-1").unwrap().queues.get_mut("q").unwrap();
         queue.messages[0].sent_timestamp -= 61_000;
     }
-    assert_eq!(
-        client.bodies(json!({"MaxNumberOfMessages": 10})).await,
-        ["new"]
-    );
+    assert_eq!(client.bodies(json!({"MaxNumberOfMessages": 10})).await, ["new"]);
     assert_eq!(client.remembered().0, 1);
 }
 
@@ -236,16 +141,11 @@ async fn a_failing_entry_leaves_the_rest_of_its_batch_alone() {
     let answer = client.ask("SendMessageBatch", entries).await;
     let ids = |list: &str| -> Vec<String> {
         let entries = answer[list].as_array().unwrap().iter();
-        entries
-            .map(|entry| entry["Id"].as_str().unwrap().to_owned())
-            .collect()
+        entries.map(|entry| entry["Id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(ids("Successful"), ["a", "c"]);
     assert_eq!(ids("Failed"), ["b"]);
-    assert_eq!(
-        client.bodies(json!({"MaxNumberOfMessages": 10})).await,
-        ["x", "y"]
-    );
+    assert_eq!(client.bodies(json!({"MaxNumberOfMessages": 10})).await, ["x", "y"]);
 }
 
 /// Polls for 20 s while `act` happens. What is to wake the poll has done so after one turn of the
@@ -267,18 +167,11 @@ async fn a_long_poll_wakes_on_a_send_and_ends_with_the_process() {
         client.ask("SendMessage", json!({"MessageBody": "x"})).await;
     };
     let send_later = async |client: &Client| {
-        client
-            .ask(
-                "SendMessage",
-                json!({"MessageBody": "x", "DelaySeconds": 900}),
-            )
-            .await;
+        client.ask("SendMessage", json!({"MessageBody": "x", "DelaySeconds": 900})).await;
     };
     let batch = async |client: &Client| {
         let entries = json!([{"Id": "a", "MessageBody": "x"}]);
-        client
-            .ask("SendMessageBatch", json!({"Entries": entries}))
-            .await;
+        client.ask("SendMessageBatch", json!({"Entries": entries})).await;
     };
     let nothing = async |_: &Client| {};
     check_wakes(json!({}), send, &["x"]).await;

@@ -15,10 +15,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -40,11 +37,7 @@ impl From<SqsError> for Fault {
 }
 
 /// Refuses a number outside its range.
-pub(super) fn within(
-    name: &str,
-    value: Option<i64>,
-    range: RangeInclusive<i64>,
-) -> Result<Option<u32>, Fault> {
+pub(super) fn within(name: &str, value: Option<i64>, range: RangeInclusive<i64>) -> Result<Option<u32>, Fault> {
     let Some(value) = value else { return Ok(None) };
     match u32::try_from(value) {
         Ok(good) if range.contains(&value) => Ok(Some(good)),

@@ -8,10 +8,10 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, Delete, GlobalSecondaryIndex,
-    KeySchemaElement, KeyType, KeysAndAttributes, Projection, ProjectionType, Put, PutRequest,
-    ReturnValue, ReturnValuesOnConditionCheckFailure, ScalarAttributeType, TableStatus,
-    TimeToLiveSpecification, TimeToLiveStatus, TransactWriteItem, Update, WriteRequest,
+    AttributeDefinition, AttributeValue, BillingMode, Delete, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    KeysAndAttributes, Projection, ProjectionType, Put, PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    ScalarAttributeType, TableStatus, TimeToLiveSpecification, TimeToLiveStatus, TransactWriteItem, Update,
+    WriteRequest,
 };
 
 use super::World;
@@ -28,11 +28,7 @@ fn n(number: i64) -> AttributeValue {
 }
 
 fn key(name: &str, kind: KeyType) -> KeySchemaElement {
-    KeySchemaElement::builder()
-        .attribute_name(name)
-        .key_type(kind)
-        .build()
-        .unwrap()
+    KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
 }
 
 /// A table with `pk` and `sk`, and a sparse, keys-only index on `due_shard` and `due_at`.
@@ -45,11 +41,7 @@ pub(super) async fn create_table(dynamodb: &Client, name: &str) {
         .index_name(INDEX)
         .key_schema(key("due_shard", KeyType::Hash))
         .key_schema(key("due_at", KeyType::Range))
-        .projection(
-            Projection::builder()
-                .projection_type(ProjectionType::KeysOnly)
-                .build(),
-        );
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build());
     let request = dynamodb
         .create_table()
         .table_name(name)
@@ -71,11 +63,7 @@ async fn world() -> World {
 }
 
 async fn put(dynamodb: &Client, pk: &str, attributes: &[(&str, AttributeValue)]) {
-    let mut request = dynamodb
-        .put_item()
-        .table_name(TABLE)
-        .item("pk", s(pk))
-        .item("sk", s("-"));
+    let mut request = dynamodb.put_item().table_name(TABLE).item("pk", s(pk)).item("sk", s("-"));
     for (name, value) in attributes {
         request = request.item(*name, value.clone());
     }
@@ -83,11 +71,7 @@ async fn put(dynamodb: &Client, pk: &str, attributes: &[(&str, AttributeValue)])
 }
 
 async fn get(dynamodb: &Client, pk: &str) -> Option<HashMap<String, AttributeValue>> {
-    let request = dynamodb
-        .get_item()
-        .table_name(TABLE)
-        .key("pk", s(pk))
-        .key("sk", s("-"));
+    let request = dynamodb.get_item().table_name(TABLE).key("pk", s(pk)).key("sk", s("-"));
     request.consistent_read(true).send().await.unwrap().item
 }
 
@@ -104,12 +88,7 @@ fn update(dynamodb: &Client, pk: &str, expression: &str) -> UpdateItemFluentBuil
 #[tokio::test]
 async fn tables_describe_themselves() {
     let World { dynamodb, .. } = &world().await;
-    let described = dynamodb
-        .describe_table()
-        .table_name(TABLE)
-        .send()
-        .await
-        .unwrap();
+    let described = dynamodb.describe_table().table_name(TABLE).send().await.unwrap();
     let table = described.table.unwrap();
     assert_eq!(table.table_status(), Some(&TableStatus::Active));
     assert_eq!(table.key_schema().len(), 2);
@@ -119,46 +98,24 @@ async fn tables_describe_themselves() {
     assert_eq!(projection, Some(&ProjectionType::KeysOnly));
 
     let missing = dynamodb.describe_table().table_name("nope").send().await;
-    assert!(
-        missing
-            .unwrap_err()
-            .into_service_error()
-            .is_resource_not_found_exception()
-    );
+    assert!(missing.unwrap_err().into_service_error().is_resource_not_found_exception());
     let again = dynamodb
         .create_table()
         .table_name(TABLE)
         .billing_mode(BillingMode::PayPerRequest)
         .attribute_definitions(
-            AttributeDefinition::builder()
-                .attribute_name("pk")
-                .attribute_type(ScalarAttributeType::S)
-                .build()
-                .unwrap(),
+            AttributeDefinition::builder().attribute_name("pk").attribute_type(ScalarAttributeType::S).build().unwrap(),
         )
         .key_schema(key("pk", KeyType::Hash));
     let error = again.send().await.unwrap_err().into_service_error();
     assert!(error.is_resource_in_use_exception(), "{error:?}");
 
-    let ttl = TimeToLiveSpecification::builder()
-        .enabled(true)
-        .attribute_name("expires_at");
-    let ttl = dynamodb
-        .update_time_to_live()
-        .table_name(TABLE)
-        .time_to_live_specification(ttl.build().unwrap());
+    let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires_at");
+    let ttl = dynamodb.update_time_to_live().table_name(TABLE).time_to_live_specification(ttl.build().unwrap());
     ttl.clone().send().await.unwrap();
-    let described = dynamodb
-        .describe_time_to_live()
-        .table_name(TABLE)
-        .send()
-        .await
-        .unwrap();
+    let described = dynamodb.describe_time_to_live().table_name(TABLE).send().await.unwrap();
     let described = described.time_to_live_description.unwrap();
-    assert_eq!(
-        described.time_to_live_status(),
-        Some(&TimeToLiveStatus::Enabled)
-    );
+    assert_eq!(described.time_to_live_status(), Some(&TimeToLiveStatus::Enabled));
     assert_eq!(described.attribute_name(), Some("expires_at"));
     // A schema step that runs twice must expect this, as on AWS.
     let error = ttl.send().await.unwrap_err();
@@ -170,13 +127,8 @@ async fn tables_describe_themselves() {
 async fn conditions_decide_puts_updates_and_deletes() {
     let World { dynamodb, .. } = &world().await;
     let create = || {
-        let put = dynamodb
-            .put_item()
-            .table_name(TABLE)
-            .item("pk", s("a"))
-            .item("sk", s("-"));
-        put.item("state", s("queued"))
-            .condition_expression("attribute_not_exists(pk)")
+        let put = dynamodb.put_item().table_name(TABLE).item("pk", s("a")).item("sk", s("-"));
+        put.item("state", s("queued")).condition_expression("attribute_not_exists(pk)")
     };
     create().send().await.unwrap();
     let error = create()
@@ -185,17 +137,10 @@ async fn conditions_decide_puts_updates_and_deletes() {
         .await
         .unwrap_err()
         .into_service_error();
-    let aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(
-        failed,
-    ) = error
-    else {
+    let aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(failed) = error else {
         panic!("{error:?}");
     };
-    assert_eq!(
-        failed.item().unwrap()["state"],
-        s("queued"),
-        "the row that was in the way"
-    );
+    assert_eq!(failed.item().unwrap()["state"], s("queued"), "the row that was in the way");
 
     let advance = |from: &str, to: &str| {
         update(dynamodb, "a", "SET #s = :to")
@@ -206,25 +151,16 @@ async fn conditions_decide_puts_updates_and_deletes() {
             .send()
     };
     advance("queued", "ringing").await.unwrap();
-    let error = advance("queued", "ringing")
-        .await
-        .unwrap_err()
-        .into_service_error();
+    let error = advance("queued", "ringing").await.unwrap_err().into_service_error();
     assert!(error.is_conditional_check_failed_exception(), "{error:?}");
     assert_eq!(get(dynamodb, "a").await.unwrap()["state"], s("ringing"));
 
     let delete = |state: &str| {
-        let delete = dynamodb
-            .delete_item()
-            .table_name(TABLE)
-            .key("pk", s("a"))
-            .key("sk", s("-"));
+        let delete = dynamodb.delete_item().table_name(TABLE).key("pk", s("a")).key("sk", s("-"));
         let delete = delete.condition_expression("#s IN (:s, :other)");
         let delete = delete.expression_attribute_names("#s", "state");
         let delete = delete.expression_attribute_values(":s", s(state));
-        delete
-            .expression_attribute_values(":other", s("never"))
-            .send()
+        delete.expression_attribute_values(":other", s("never")).send()
     };
     let error = delete("queued").await.unwrap_err().into_service_error();
     assert!(error.is_conditional_check_failed_exception(), "{error:?}");
@@ -256,31 +192,17 @@ async fn update_expressions_do_what_they_say() {
         .expression_attribute_values(":m", AttributeValue::M(HashMap::from([("a".into(), n(1))])))
         .expression_attribute_values(":tags", AttributeValue::Ss(vec!["t".into()]));
     let row = attributes(nested.send().await.unwrap());
-    assert!(
-        !row.contains_key("tally") && !row.contains_key("tags"),
-        "{row:?}"
-    );
-    let nested = update(
-        dynamodb,
-        "a",
-        "SET m.b = :b, m.a = m.a - :b REMOVE entries[0]",
-    )
-    .expression_attribute_values(":b", n(5));
+    assert!(!row.contains_key("tally") && !row.contains_key("tags"), "{row:?}");
+    let nested =
+        update(dynamodb, "a", "SET m.b = :b, m.a = m.a - :b REMOVE entries[0]").expression_attribute_values(":b", n(5));
     let row = attributes(nested.send().await.unwrap());
     let expect = HashMap::from([("a".to_owned(), n(-4)), ("b".to_owned(), n(5))]);
     assert_eq!(row["m"], AttributeValue::M(expect));
     assert_eq!(row["entries"], AttributeValue::L(vec![s("x")]));
-    assert!(
-        get(dynamodb, "a").await.unwrap().contains_key("sk"),
-        "upsert keeps the key"
-    );
+    assert!(get(dynamodb, "a").await.unwrap().contains_key("sk"), "upsert keeps the key");
 
-    let bad =
-        update(dynamodb, "a", "SET n = n + :text").expression_attribute_values(":text", s("x"));
-    assert_eq!(
-        bad.send().await.unwrap_err().code(),
-        Some("ValidationException")
-    );
+    let bad = update(dynamodb, "a", "SET n = n + :text").expression_attribute_values(":text", s("x"));
+    assert_eq!(bad.send().await.unwrap_err().code(), Some("ValidationException"));
 }
 
 #[tokio::test]
@@ -303,16 +225,8 @@ async fn a_transaction_is_all_or_nothing_and_says_why() {
             .condition_expression("attribute_not_exists(pk)");
         dynamodb
             .transact_write_items()
-            .transact_items(
-                TransactWriteItem::builder()
-                    .update(take.build().unwrap())
-                    .build(),
-            )
-            .transact_items(
-                TransactWriteItem::builder()
-                    .put(row.build().unwrap())
-                    .build(),
-            )
+            .transact_items(TransactWriteItem::builder().update(take.build().unwrap()).build())
+            .transact_items(TransactWriteItem::builder().put(row.build().unwrap()).build())
             .send()
     };
     admit("first").await.unwrap();
@@ -323,32 +237,17 @@ async fn a_transaction_is_all_or_nothing_and_says_why() {
     else {
         panic!("{error:?}");
     };
-    let reasons: Vec<_> = cancelled
-        .cancellation_reasons()
-        .iter()
-        .filter_map(|r| r.code())
-        .collect();
+    let reasons: Vec<_> = cancelled.cancellation_reasons().iter().filter_map(|r| r.code()).collect();
     assert_eq!(reasons, ["ConditionalCheckFailed", "None"]);
     assert_eq!(get(dynamodb, "second").await, None);
     assert_eq!(get(dynamodb, "counter").await.unwrap()["active"], n(1));
 
-    let delete = Delete::builder()
-        .table_name(TABLE)
-        .key("pk", s("first"))
-        .key("sk", s("-"));
-    let delete = TransactWriteItem::builder()
-        .delete(delete.build().unwrap())
-        .build();
+    let delete = Delete::builder().table_name(TABLE).key("pk", s("first")).key("sk", s("-"));
+    let delete = TransactWriteItem::builder().delete(delete.build().unwrap()).build();
     // The same token twice is one transaction.
     for _ in 0..2 {
-        let transaction = dynamodb
-            .transact_write_items()
-            .transact_items(delete.clone());
-        transaction
-            .client_request_token("token-1")
-            .send()
-            .await
-            .unwrap();
+        let transaction = dynamodb.transact_write_items().transact_items(delete.clone());
+        transaction.client_request_token("token-1").send().await.unwrap();
     }
     assert_eq!(get(dynamodb, "first").await, None);
 }
@@ -360,12 +259,7 @@ async fn an_index_is_sparse_holds_keys_only_and_pages_backwards() {
         let due = [("due_shard", s("0")), ("due_at", n(at)), ("body", s("big"))];
         put(dynamodb, &format!("call-{at}"), &due).await;
     }
-    put(
-        dynamodb,
-        "not-due",
-        &[("due_shard", s("0")), ("body", s("x"))],
-    )
-    .await;
+    put(dynamodb, "not-due", &[("due_shard", s("0")), ("body", s("x"))]).await;
     let query = |start: Option<HashMap<String, AttributeValue>>| {
         dynamodb
             .query()
@@ -381,47 +275,26 @@ async fn an_index_is_sparse_holds_keys_only_and_pages_backwards() {
     };
     let first = query(None).await.unwrap();
     let names = |items: &[HashMap<String, AttributeValue>]| -> Vec<String> {
-        items
-            .iter()
-            .map(|item| item["pk"].as_s().unwrap().clone())
-            .collect()
+        items.iter().map(|item| item["pk"].as_s().unwrap().clone()).collect()
     };
     assert_eq!(names(first.items()), ["call-4", "call-3", "call-2"]);
-    assert_eq!(
-        first.items()[0].len(),
-        4,
-        "keys only: {:?}",
-        first.items()[0]
-    );
+    assert_eq!(first.items()[0].len(), 4, "keys only: {:?}", first.items()[0]);
     let start = first.last_evaluated_key.unwrap();
     let second = query(Some(start)).await.unwrap();
     assert_eq!(names(second.items()), ["call-1"]);
     assert_eq!(second.last_evaluated_key(), None);
 
     // Without its index key a row leaves the index.
-    update(dynamodb, "call-4", "REMOVE due_at")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(
-        names(query(None).await.unwrap().items()),
-        ["call-3", "call-2", "call-1"]
-    );
+    update(dynamodb, "call-4", "REMOVE due_at").send().await.unwrap();
+    assert_eq!(names(query(None).await.unwrap().items()), ["call-3", "call-2", "call-1"]);
 }
 
 #[tokio::test]
 async fn sort_keys_query_by_prefix_and_range() {
     let World { dynamodb, .. } = &world().await;
     for sk in ["a#1", "a#2", "a#3", "b#1"] {
-        let put = dynamodb
-            .put_item()
-            .table_name(TABLE)
-            .item("pk", s("p"))
-            .item("sk", s(sk));
-        put.item("odd", AttributeValue::Bool(sk.ends_with(['1', '3'])))
-            .send()
-            .await
-            .unwrap();
+        let put = dynamodb.put_item().table_name(TABLE).item("pk", s("p")).item("sk", s(sk));
+        put.item("odd", AttributeValue::Bool(sk.ends_with(['1', '3']))).send().await.unwrap();
     }
     let check = async |condition: &str, values: &[(&str, &str)], expect: &[&str]| {
         let mut query = dynamodb
@@ -436,20 +309,11 @@ async fn sort_keys_query_by_prefix_and_range() {
             query = query.expression_attribute_values(*name, s(value));
         }
         let found = query.send().await.unwrap();
-        let found: Vec<_> = found
-            .items()
-            .iter()
-            .map(|i| i["sk"].as_s().unwrap())
-            .collect();
+        let found: Vec<_> = found.items().iter().map(|i| i["sk"].as_s().unwrap()).collect();
         assert_eq!(found, expect, "{condition}");
     };
     check("begins_with(sk, :a)", &[(":a", "a#")], &["a#1", "a#3"]).await;
-    check(
-        "sk BETWEEN :a AND :b",
-        &[(":a", "a#2"), (":b", "b#1")],
-        &["a#3", "b#1"],
-    )
-    .await;
+    check("sk BETWEEN :a AND :b", &[(":a", "a#2"), (":b", "b#1")], &["a#3", "b#1"]).await;
     check("sk > :a", &[(":a", "a#3")], &["b#1"]).await;
 }
 
@@ -458,41 +322,22 @@ async fn batches_read_and_write_many_rows() {
     let World { dynamodb, .. } = &world().await;
     let writes: Vec<_> = (0..25)
         .map(|row| {
-            let put = PutRequest::builder()
-                .item("pk", s(&format!("r{row}")))
-                .item("sk", s("-"));
-            WriteRequest::builder()
-                .put_request(put.build().unwrap())
-                .build()
+            let put = PutRequest::builder().item("pk", s(&format!("r{row}"))).item("sk", s("-"));
+            WriteRequest::builder().put_request(put.build().unwrap()).build()
         })
         .collect();
-    let written = dynamodb
-        .batch_write_item()
-        .request_items(TABLE, writes)
-        .send()
-        .await
-        .unwrap();
+    let written = dynamodb.batch_write_item().request_items(TABLE, writes).send().await.unwrap();
     assert!(written.unprocessed_items().is_none_or(HashMap::is_empty));
-    let mut keys = KeysAndAttributes::builder()
-        .consistent_read(true)
-        .projection_expression("pk");
+    let mut keys = KeysAndAttributes::builder().consistent_read(true).projection_expression("pk");
     for row in (0..30).step_by(3) {
-        keys = keys.keys(HashMap::from([
-            ("pk".to_owned(), s(&format!("r{row}"))),
-            ("sk".to_owned(), s("-")),
-        ]));
+        keys = keys.keys(HashMap::from([("pk".to_owned(), s(&format!("r{row}"))), ("sk".to_owned(), s("-"))]));
     }
-    let request = dynamodb
-        .batch_get_item()
-        .request_items(TABLE, keys.build().unwrap());
+    let request = dynamodb.batch_get_item().request_items(TABLE, keys.build().unwrap());
     let mut got = request.send().await.unwrap();
     assert!(got.unprocessed_keys().is_none_or(HashMap::is_empty));
     let rows = got.responses.take().unwrap().remove(TABLE).unwrap();
     assert_eq!(rows.len(), 9, "those that exist");
-    assert!(
-        rows.iter().all(|row| row.len() == 1),
-        "the projection holds"
-    );
+    assert!(rows.iter().all(|row| row.len() == 1), "the projection holds");
 }
 
 #[tokio::test]
@@ -500,37 +345,21 @@ async fn every_type_and_a_large_row_come_back_as_they_went() {
     let World { dynamodb, .. } = &world().await;
     let values = [
         ("binary", AttributeValue::B(Blob::new([0u8, 1, 254, 255]))),
-        (
-            "binaries",
-            AttributeValue::Bs(vec![Blob::new([1u8]), Blob::new([2u8])]),
-        ),
-        (
-            "big",
-            AttributeValue::N("12345678901234567890.123456789".into()),
-        ),
+        ("binaries", AttributeValue::Bs(vec![Blob::new([1u8]), Blob::new([2u8])])),
+        ("big", AttributeValue::N("12345678901234567890.123456789".into())),
         ("null", AttributeValue::Null(true)),
         ("empty", s("")),
         ("text", s("Grüße \u{1F4DE} \"quoted\"\n")),
         ("large", s(&"x".repeat(350_000))),
-        (
-            "list",
-            AttributeValue::L(vec![n(1), s("a"), AttributeValue::Bool(false)]),
-        ),
+        ("list", AttributeValue::L(vec![n(1), s("a"), AttributeValue::Bool(false)])),
     ];
     put(dynamodb, "all", &values).await;
     let row = get(dynamodb, "all").await.unwrap();
     for (name, value) in values {
         assert_eq!(row[name], value, "{name}");
     }
-    let too_large = dynamodb
-        .put_item()
-        .table_name(TABLE)
-        .item("pk", s("x"))
-        .item("sk", s("-"));
-    let too_large = too_large
-        .item("large", s(&"x".repeat(410_000)))
-        .send()
-        .await;
+    let too_large = dynamodb.put_item().table_name(TABLE).item("pk", s("x")).item("sk", s("-"));
+    let too_large = too_large.item("large", s(&"x".repeat(410_000))).send().await;
     assert_eq!(too_large.unwrap_err().code(), Some("ValidationException"));
 }
 
@@ -538,11 +367,7 @@ async fn every_type_and_a_large_row_come_back_as_they_went() {
 async fn malformed_requests_are_validation_errors() {
     let World { dynamodb, .. } = &world().await;
     let check = async |what: &str, pk: Option<AttributeValue>, extra: AttributeValue| {
-        let put = dynamodb
-            .put_item()
-            .table_name(TABLE)
-            .item("sk", s("-"))
-            .item("extra", extra);
+        let put = dynamodb.put_item().table_name(TABLE).item("sk", s("-")).item("extra", extra);
         let put = match pk {
             Some(pk) => put.item("pk", pk),
             None => put,
@@ -557,24 +382,9 @@ async fn malformed_requests_are_validation_errors() {
     check("key of another type", Some(n(1)), n(1)).await;
     check("no number", Some(s("a")), AttributeValue::N("abc".into())).await;
     check("empty set", Some(s("a")), AttributeValue::Ss(Vec::new())).await;
-    check(
-        "twice in a set",
-        Some(s("a")),
-        AttributeValue::Ss(vec!["x".into(), "x".into()]),
-    )
-    .await;
-    let missing = dynamodb
-        .get_item()
-        .table_name("nope")
-        .key("pk", s("a"))
-        .send()
-        .await;
-    assert!(
-        missing
-            .unwrap_err()
-            .into_service_error()
-            .is_resource_not_found_exception()
-    );
+    check("twice in a set", Some(s("a")), AttributeValue::Ss(vec!["x".into(), "x".into()])).await;
+    let missing = dynamodb.get_item().table_name("nope").key("pk", s("a")).send().await;
+    assert!(missing.unwrap_err().into_service_error().is_resource_not_found_exception());
 }
 
 #[tokio::test]

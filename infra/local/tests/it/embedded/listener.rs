@@ -23,19 +23,10 @@ async fn one_endpoint_serves_all_three_services() {
 async fn a_wrong_secret_is_refused_by_every_service() {
     let world = World::start().await;
     let sdk = sdk(&world.aws.endpoint, "guessed").await;
-    let tables = aws_sdk_dynamodb::Client::new(&sdk)
-        .list_tables()
-        .send()
-        .await;
-    assert_eq!(
-        tables.unwrap_err().code(),
-        Some("InvalidSignatureException")
-    );
+    let tables = aws_sdk_dynamodb::Client::new(&sdk).list_tables().send().await;
+    assert_eq!(tables.unwrap_err().code(), Some("InvalidSignatureException"));
     let queues = aws_sdk_sqs::Client::new(&sdk).list_queues().send().await;
-    assert_eq!(
-        queues.unwrap_err().code(),
-        Some("InvalidSignatureException")
-    );
+    assert_eq!(queues.unwrap_err().code(), Some("InvalidSignatureException"));
     let buckets = s3_client(&sdk).list_buckets().send().await;
     assert_eq!(buckets.unwrap_err().code(), Some("SignatureDoesNotMatch"));
 }
@@ -64,8 +55,7 @@ async fn what_is_not_signed_or_not_ours_is_refused() {
     };
     let unsigned = "MissingAuthenticationToken";
     for target in ["DynamoDB_20120810.ListTables", "AmazonSQS.ListQueues"] {
-        let request =
-            |http: &reqwest::Client, url: &str| http.post(url).header("x-amz-target", target);
+        let request = |http: &reqwest::Client, url: &str| http.post(url).header("x-amz-target", target);
         check_refused(&world, request, 403, unsigned).await;
     }
     let bucket = |http: &reqwest::Client, url: &str| http.get(format!("{url}/bucket/key"));
@@ -82,8 +72,7 @@ async fn what_is_not_signed_or_not_ours_is_refused() {
         http.post(url).header("authorization", scope)
     };
     check_refused(&world, stranger, 403, "UnrecognizedClientException").await;
-    let elsewhere =
-        |http: &reqwest::Client, url: &str| http.post(url).header("authorization", scope("kms"));
+    let elsewhere = |http: &reqwest::Client, url: &str| http.post(url).header("authorization", scope("kms"));
     check_refused(&world, elsewhere, 400, "not kms").await;
 }
 
@@ -111,11 +100,7 @@ async fn a_folder_and_an_address_are_used_once_at_a_time() {
     assert!(!error.to_string().contains('\n') && error.source().is_some());
 
     let broken = tempfile::tempdir().unwrap();
-    std::fs::write(
-        broken.path().join("dynamodb.sqlite"),
-        "not a database".repeat(100),
-    )
-    .unwrap();
+    std::fs::write(broken.path().join("dynamodb.sqlite"), "not a database".repeat(100)).unwrap();
     let error = start(config(broken.path())).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::Database { .. }), "{error}");
 }
@@ -123,19 +108,9 @@ async fn a_folder_and_an_address_are_used_once_at_a_time() {
 #[tokio::test]
 async fn stopping_ends_long_polls_and_frees_the_address() {
     let world = World::start().await;
-    let made = world
-        .sqs
-        .create_queue()
-        .queue_name("q")
-        .send()
-        .await
-        .unwrap();
+    let made = world.sqs.create_queue().queue_name("q").send().await.unwrap();
     let url = made.queue_url.unwrap();
-    let poll = world
-        .sqs
-        .receive_message()
-        .queue_url(url)
-        .wait_time_seconds(20);
+    let poll = world.sqs.receive_message().queue_url(url).wait_time_seconds(20);
     let poll = tokio::spawn(poll.send());
     // Another answer shows that the listener has taken the poll's connection before we stop; if
     // it had not, the poll would fail to connect, which is an end as well.
@@ -152,8 +127,5 @@ async fn stopping_ends_long_polls_and_frees_the_address() {
 async fn the_secret_stays_out_of_debug_output() {
     let config = config(std::path::Path::new("/data"));
     let text = format!("{config:?}");
-    assert!(
-        text.contains(ACCESS_KEY) && !text.contains(SECRET_KEY),
-        "{text}"
-    );
+    assert!(text.contains(ACCESS_KEY) && !text.contains(SECRET_KEY), "{text}");
 }

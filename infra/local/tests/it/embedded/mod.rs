@@ -48,8 +48,7 @@ fn config(data: &Path) -> EmbeddedConfig {
 }
 
 async fn sdk(endpoint: &str, secret_key: &str) -> aws_config::SdkConfig {
-    let keys =
-        aws_sdk_dynamodb::config::Credentials::new(ACCESS_KEY, secret_key, None, None, "test");
+    let keys = aws_sdk_dynamodb::config::Credentials::new(ACCESS_KEY, secret_key, None, None, "test");
     aws_config::defaults(aws_config::BehaviorVersion::latest())
         .region("eu-west-1")
         .credentials_provider(keys)

@@ -16,33 +16,17 @@ const PART: usize = 5 * 1024 * 1024;
 
 async fn world() -> World {
     let world = World::start().await;
-    world
-        .s3
-        .create_bucket()
-        .bucket(BUCKET)
-        .send()
-        .await
-        .unwrap();
+    world.s3.create_bucket().bucket(BUCKET).send().await.unwrap();
     world
 }
 
 async fn put(s3: &Client, key: &str, body: &'static [u8]) {
-    let request = s3
-        .put_object()
-        .bucket(BUCKET)
-        .key(key)
-        .content_type("audio/wav");
+    let request = s3.put_object().bucket(BUCKET).key(key).content_type("audio/wav");
     request.body(body.to_vec().into()).send().await.unwrap();
 }
 
 async fn get(s3: &Client, key: &str) -> Vec<u8> {
-    let got = s3
-        .get_object()
-        .bucket(BUCKET)
-        .key(key)
-        .send()
-        .await
-        .unwrap();
+    let got = s3.get_object().bucket(BUCKET).key(key).send().await.unwrap();
     got.body.collect().await.unwrap().to_vec()
 }
 
@@ -57,30 +41,15 @@ async fn an_object_keeps_what_it_was_put_with() {
         .metadata("call", "0193")
         .body(b"0123456789".to_vec().into());
     let tag = request.send().await.unwrap().e_tag.unwrap();
-    let head = s3
-        .head_object()
-        .bucket(BUCKET)
-        .key(KEY)
-        .send()
-        .await
-        .unwrap();
+    let head = s3.head_object().bucket(BUCKET).key(KEY).send().await.unwrap();
     assert_eq!(head.content_length(), Some(10));
     assert_eq!(head.content_type(), Some("audio/wav"));
     assert_eq!(head.metadata().unwrap()["call"], "0193");
     assert_eq!(head.e_tag(), Some(&*tag));
     assert!(head.last_modified().is_some());
-    let whole = s3
-        .get_object()
-        .bucket(BUCKET)
-        .key(KEY)
-        .send()
-        .await
-        .unwrap();
+    let whole = s3.get_object().bucket(BUCKET).key(KEY).send().await.unwrap();
     assert_eq!(whole.content_type(), Some("audio/wav"));
-    assert_eq!(
-        &*whole.body.collect().await.unwrap().to_vec(),
-        b"0123456789"
-    );
+    assert_eq!(&*whole.body.collect().await.unwrap().to_vec(), b"0123456789");
 
     let range = |range: &str| s3.get_object().bucket(BUCKET).key(KEY).range(range).send();
     for (asked, content_range, body) in [
@@ -91,16 +60,9 @@ async fn an_object_keeps_what_it_was_put_with() {
     ] {
         let got = range(asked).await.unwrap();
         assert_eq!(got.content_range(), Some(content_range), "{asked}");
-        assert_eq!(
-            &*got.body.collect().await.unwrap().to_vec(),
-            body,
-            "{asked}"
-        );
+        assert_eq!(&*got.body.collect().await.unwrap().to_vec(), body, "{asked}");
     }
-    assert_eq!(
-        range("bytes=10-").await.unwrap_err().code(),
-        Some("InvalidRange")
-    );
+    assert_eq!(range("bytes=10-").await.unwrap_err().code(), Some("InvalidRange"));
 }
 
 #[tokio::test]
@@ -115,44 +77,18 @@ async fn what_is_missing_is_missing_in_the_typed_way() {
         let head = s3.head_object().bucket(BUCKET).key(key).send().await;
         let error = head.unwrap_err().into_service_error();
         assert!(error.is_not_found(), "{key}: {error:?}");
-        s3.delete_object()
-            .bucket(BUCKET)
-            .key("nope")
-            .send()
-            .await
-            .unwrap();
+        s3.delete_object().bucket(BUCKET).key("nope").send().await.unwrap();
     }
     let nowhere = "no-such-bucket";
-    let got = s3
-        .get_object()
-        .bucket(nowhere)
-        .key("k")
-        .send()
-        .await
-        .unwrap_err();
+    let got = s3.get_object().bucket(nowhere).key("k").send().await.unwrap_err();
     assert_eq!(got.code(), Some("NoSuchBucket"));
-    let put = s3
-        .put_object()
-        .bucket(nowhere)
-        .key("k")
-        .body(b"x".to_vec().into());
+    let put = s3.put_object().bucket(nowhere).key("k").body(b"x".to_vec().into());
     assert_eq!(put.send().await.unwrap_err().code(), Some("NoSuchBucket"));
     let head = s3.head_bucket().bucket(nowhere).send().await.unwrap_err();
     assert!(head.into_service_error().is_not_found());
-    let list = s3
-        .list_objects_v2()
-        .bucket(nowhere)
-        .send()
-        .await
-        .unwrap_err();
+    let list = s3.list_objects_v2().bucket(nowhere).send().await.unwrap_err();
     assert!(list.into_service_error().is_no_such_bucket());
-    let delete = s3
-        .delete_object()
-        .bucket(nowhere)
-        .key("k")
-        .send()
-        .await
-        .unwrap_err();
+    let delete = s3.delete_object().bucket(nowhere).key("k").send().await.unwrap_err();
     assert_eq!(delete.code(), Some("NoSuchBucket"));
 }
 
@@ -177,11 +113,7 @@ async fn keys_that_a_folder_cannot_hold_are_refused() {
         ("a//b", "InvalidArgument"),
         (&*long, "KeyTooLongError"),
     ] {
-        let put = s3
-            .put_object()
-            .bucket(BUCKET)
-            .key(key)
-            .body(b"y".to_vec().into());
+        let put = s3.put_object().bucket(BUCKET).key(key).body(b"y".to_vec().into());
         assert_eq!(put.send().await.unwrap_err().code(), Some(code), "{key}");
         let start = s3.create_multipart_upload().bucket(BUCKET).key(key);
         assert_eq!(start.send().await.unwrap_err().code(), Some(code), "{key}");
@@ -192,57 +124,26 @@ async fn keys_that_a_folder_cannot_hold_are_refused() {
 #[tokio::test]
 async fn listings_know_prefixes_and_pages() {
     let World { s3, .. } = &world().await;
-    for key in [
-        "calls/1/a.json",
-        "calls/1/a.wav",
-        "calls/2/b.wav",
-        "other/c",
-        "calls-old/d",
-    ] {
+    for key in ["calls/1/a.json", "calls/1/a.wav", "calls/2/b.wav", "other/c", "calls-old/d"] {
         put(s3, key, b"x").await;
     }
     let mut keys = Vec::new();
-    let pages = s3
-        .list_objects_v2()
-        .bucket(BUCKET)
-        .prefix("calls/")
-        .max_keys(2);
+    let pages = s3.list_objects_v2().bucket(BUCKET).prefix("calls/").max_keys(2);
     let mut pages = pages.into_paginator().send();
     let mut count = 0;
     while let Some(page) = pages.next().await {
-        keys.extend(
-            page.unwrap()
-                .contents
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|o| o.key),
-        );
+        keys.extend(page.unwrap().contents.unwrap_or_default().into_iter().filter_map(|o| o.key));
         count += 1;
     }
     assert_eq!(keys, ["calls/1/a.json", "calls/1/a.wav", "calls/2/b.wav"]);
     assert_eq!(count, 2);
     let by_folder = s3.list_objects_v2().bucket(BUCKET).delimiter("/");
     let folders = by_folder.send().await.unwrap();
-    let folders: Vec<_> = folders
-        .common_prefixes()
-        .iter()
-        .filter_map(|p| p.prefix())
-        .collect();
+    let folders: Vec<_> = folders.common_prefixes().iter().filter_map(|p| p.prefix()).collect();
     assert_eq!(folders, ["calls-old/", "calls/", "other/"]);
 
-    s3.delete_object()
-        .bucket(BUCKET)
-        .key("calls/1/a.wav")
-        .send()
-        .await
-        .unwrap();
-    let left = s3
-        .list_objects_v2()
-        .bucket(BUCKET)
-        .prefix("calls/1/")
-        .send()
-        .await
-        .unwrap();
+    s3.delete_object().bucket(BUCKET).key("calls/1/a.wav").send().await.unwrap();
+    let left = s3.list_objects_v2().bucket(BUCKET).prefix("calls/1/").send().await.unwrap();
     assert_eq!(left.key_count(), Some(1));
 }
 
@@ -262,12 +163,7 @@ async fn a_presigned_url_plays_in_a_browser() {
     assert_eq!(whole.headers()["content-length"], "10");
     assert_eq!(whole.headers()["accept-ranges"], "bytes");
     assert_eq!(&*whole.bytes().await.unwrap(), b"0123456789");
-    let part = http
-        .get(good.uri())
-        .header("range", "bytes=2-4")
-        .send()
-        .await
-        .unwrap();
+    let part = http.get(good.uri()).header("range", "bytes=2-4").send().await.unwrap();
     assert_eq!(part.status(), 206);
     assert_eq!(part.headers()["content-range"], "bytes 2-4/10");
     assert_eq!(&*part.bytes().await.unwrap(), b"234");
@@ -278,54 +174,26 @@ async fn a_presigned_url_plays_in_a_browser() {
         .key(KEY)
         .response_content_disposition("attachment; filename=\"call.wav\"")
         .presigned(PresigningConfig::expires_in(Duration::from_secs(60)).unwrap());
-    let download = http
-        .get(download.await.unwrap().uri())
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(
-        download.headers()["content-disposition"],
-        "attachment; filename=\"call.wav\""
-    );
+    let download = http.get(download.await.unwrap().uri()).send().await.unwrap();
+    assert_eq!(download.headers()["content-disposition"], "attachment; filename=\"call.wav\"");
 
     let forged = good.uri().replace(KEY, "other.wav");
     assert_eq!(http.get(forged).send().await.unwrap().status(), 403);
     let past = std::time::SystemTime::now() - Duration::from_secs(120);
-    let expired = PresigningConfig::builder()
-        .start_time(past)
-        .expires_in(Duration::from_secs(60));
-    let expired = s3
-        .get_object()
-        .bucket(BUCKET)
-        .key(KEY)
-        .presigned(expired.build().unwrap());
+    let expired = PresigningConfig::builder().start_time(past).expires_in(Duration::from_secs(60));
+    let expired = s3.get_object().bucket(BUCKET).key(KEY).presigned(expired.build().unwrap());
     let expired = http.get(expired.await.unwrap().uri()).send().await.unwrap();
     assert_eq!(expired.status(), 403);
 }
 
-async fn upload_parts(
-    s3: &Client,
-    key: &str,
-    parts: &[Vec<u8>],
-) -> (String, CompletedMultipartUpload) {
-    let start = s3
-        .create_multipart_upload()
-        .bucket(BUCKET)
-        .key(key)
-        .content_type("audio/wav");
+async fn upload_parts(s3: &Client, key: &str, parts: &[Vec<u8>]) -> (String, CompletedMultipartUpload) {
+    let start = s3.create_multipart_upload().bucket(BUCKET).key(key).content_type("audio/wav");
     let upload = start.send().await.unwrap().upload_id.unwrap();
     let mut done = CompletedMultipartUpload::builder();
     for (number, part) in (1..).zip(parts) {
         let request = s3.upload_part().bucket(BUCKET).key(key).upload_id(&upload);
-        let sent = request
-            .part_number(number)
-            .body(part.clone().into())
-            .send()
-            .await
-            .unwrap();
-        let part = CompletedPart::builder()
-            .part_number(number)
-            .e_tag(sent.e_tag.unwrap());
+        let sent = request.part_number(number).body(part.clone().into()).send().await.unwrap();
+        let part = CompletedPart::builder().part_number(number).e_tag(sent.e_tag.unwrap());
         done = done.parts(part.build());
     }
     (upload, done.build())
@@ -339,20 +207,11 @@ async fn parts_become_one_object_also_over_an_older_one() {
     let (upload, done) = upload_parts(s3, KEY, &parts).await;
     let complete = || {
         let request = s3.complete_multipart_upload().bucket(BUCKET).key(KEY);
-        request
-            .upload_id(&upload)
-            .multipart_upload(done.clone())
-            .send()
+        request.upload_id(&upload).multipart_upload(done.clone()).send()
     };
     complete().await.unwrap();
     assert_eq!(get(s3, KEY).await, parts.concat());
-    let head = s3
-        .head_object()
-        .bucket(BUCKET)
-        .key(KEY)
-        .send()
-        .await
-        .unwrap();
+    let head = s3.head_object().bucket(BUCKET).key(KEY).send().await.unwrap();
     assert_eq!(head.content_type(), Some("audio/wav"));
     assert_eq!(complete().await.unwrap_err().code(), Some("NoSuchUpload"));
 }
@@ -383,10 +242,7 @@ async fn recordings_are_uploaded_from_their_files() {
         let part = CompletedPart::builder().part_number(number);
         done = done.parts(part.e_tag(sent.e_tag.unwrap()).build());
     }
-    let complete = s3
-        .complete_multipart_upload()
-        .bucket(BUCKET)
-        .key("parts.wav");
+    let complete = s3.complete_multipart_upload().bucket(BUCKET).key("parts.wav");
     let complete = complete.upload_id(upload).multipart_upload(done.build());
     complete.send().await.unwrap();
     assert_eq!(get(s3, "parts.wav").await, samples);
@@ -397,17 +253,8 @@ async fn objects_are_copied_and_deleted_together() {
     let World { s3, .. } = &world().await;
     put(s3, "a/1", b"one").await;
     let copy = s3.copy_object().bucket(BUCKET).key("b/2");
-    copy.copy_source(format!("{BUCKET}/a/1"))
-        .send()
-        .await
-        .unwrap();
-    let copied = s3
-        .get_object()
-        .bucket(BUCKET)
-        .key("b/2")
-        .send()
-        .await
-        .unwrap();
+    copy.copy_source(format!("{BUCKET}/a/1")).send().await.unwrap();
+    let copied = s3.get_object().bucket(BUCKET).key("b/2").send().await.unwrap();
     assert_eq!(copied.content_type(), Some("audio/wav"));
     let nothing = s3.copy_object().bucket(BUCKET).key("c");
     let nothing = nothing.copy_source(format!("{BUCKET}/a/9")).send().await;
@@ -418,10 +265,7 @@ async fn objects_are_copied_and_deleted_together() {
         let object = aws_sdk_s3::types::ObjectIdentifier::builder().key(key);
         all = all.objects(object.build().unwrap());
     }
-    let delete = s3
-        .delete_objects()
-        .bucket(BUCKET)
-        .delete(all.build().unwrap());
+    let delete = s3.delete_objects().bucket(BUCKET).delete(all.build().unwrap());
     let deleted = delete.send().await.unwrap();
     assert_eq!((deleted.deleted().len(), deleted.errors().len()), (3, 0));
     let left = s3.list_objects_v2().bucket(BUCKET).send().await.unwrap();
@@ -436,17 +280,10 @@ async fn a_bad_list_of_parts_leaves_the_upload_as_it_was() {
         let request = s3.complete_multipart_upload().bucket(BUCKET).key(KEY);
         request.upload_id(&upload).multipart_upload(done).send()
     };
-    let part = |number| {
-        CompletedPart::builder()
-            .part_number(number)
-            .e_tag("x")
-            .build()
-    };
+    let part = |number| CompletedPart::builder().part_number(number).e_tag("x").build();
     let parts = |numbers: &[i32]| {
         let parts = numbers.iter().map(|number| part(*number)).collect();
-        CompletedMultipartUpload::builder()
-            .set_parts(Some(parts))
-            .build()
+        CompletedMultipartUpload::builder().set_parts(Some(parts)).build()
     };
     let small = complete(done).await.unwrap_err();
     assert_eq!(small.code(), Some("EntityTooSmall"));
@@ -456,11 +293,7 @@ async fn a_bad_list_of_parts_leaves_the_upload_as_it_was() {
     assert_eq!(missing.code(), Some("EntityTooSmall"));
     let listed = s3.list_parts().bucket(BUCKET).key(KEY).upload_id(&upload);
     let listed = listed.send().await.unwrap();
-    let numbers: Vec<_> = listed
-        .parts()
-        .iter()
-        .filter_map(|part| part.part_number())
-        .collect();
+    let numbers: Vec<_> = listed.parts().iter().filter_map(|part| part.part_number()).collect();
     assert_eq!(numbers, [1, 2]);
 
     let abort = || {

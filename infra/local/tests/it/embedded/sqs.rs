@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{
-    DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
-    QueueAttributeName, SendMessageBatchRequestEntry,
+    DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
+    SendMessageBatchRequestEntry,
 };
 
 use super::{SECRET_KEY, World, sdk};
@@ -40,10 +40,7 @@ fn bodies(messages: &[Message]) -> Vec<&str> {
 }
 
 async fn counts(sqs: &Client, url: &str) -> [String; 3] {
-    let request = sqs
-        .get_queue_attributes()
-        .queue_url(url)
-        .attribute_names(QueueAttributeName::All);
+    let request = sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
     let attributes = request.send().await.unwrap().attributes.unwrap();
     [
         QueueAttributeName::ApproximateNumberOfMessages,
@@ -55,10 +52,7 @@ async fn counts(sqs: &Client, url: &str) -> [String; 3] {
 
 async fn arn(sqs: &Client, url: &str) -> String {
     let name = QueueAttributeName::QueueArn;
-    let request = sqs
-        .get_queue_attributes()
-        .queue_url(url)
-        .attribute_names(name.clone());
+    let request = sqs.get_queue_attributes().queue_url(url).attribute_names(name.clone());
     let attributes = request.send().await.unwrap().attributes.unwrap();
     assert_eq!(attributes.len(), 1, "only what was asked for");
     attributes[&name].clone()
@@ -70,36 +64,18 @@ async fn queues_are_made_and_found_again() {
     let visibility = (QueueAttributeName::VisibilityTimeout, "7");
     let url = create(sqs, "call-ended", std::slice::from_ref(&visibility)).await;
     assert_eq!(url, format!("{}/000000000000/call-ended", aws.endpoint));
-    assert_eq!(
-        create(sqs, "call-ended", &[visibility]).await,
-        url,
-        "made again"
-    );
-    let found = sqs
-        .get_queue_url()
-        .queue_name("call-ended")
-        .send()
-        .await
-        .unwrap();
+    assert_eq!(create(sqs, "call-ended", &[visibility]).await, url, "made again");
+    let found = sqs.get_queue_url().queue_name("call-ended").send().await.unwrap();
     assert_eq!(found.queue_url(), Some(&*url));
-    assert_eq!(
-        arn(sqs, &url).await,
-        "arn:aws:sqs:eu-west-1:000000000000:call-ended"
-    );
+    assert_eq!(arn(sqs, &url).await, "arn:aws:sqs:eu-west-1:000000000000:call-ended");
 
-    let other = sqs
-        .create_queue()
-        .queue_name("call-ended")
-        .attributes(QueueAttributeName::VisibilityTimeout, "8");
+    let other = sqs.create_queue().queue_name("call-ended").attributes(QueueAttributeName::VisibilityTimeout, "8");
     let error = other.send().await.unwrap_err().into_service_error();
     assert!(error.is_queue_name_exists(), "{error:?}");
     let missing = sqs.get_queue_url().queue_name("nope").send().await;
     let error = missing.unwrap_err().into_service_error();
     assert!(error.is_queue_does_not_exist(), "{error:?}");
-    let missing = sqs
-        .send_message()
-        .queue_url(format!("{url}x"))
-        .message_body("x");
+    let missing = sqs.send_message().queue_url(format!("{url}x")).message_body("x");
     let error = missing.send().await.unwrap_err().into_service_error();
     assert!(error.is_queue_does_not_exist(), "{error:?}");
 }
@@ -113,12 +89,7 @@ async fn queue_urls_bear_the_name_the_client_uses() {
     let found = other.get_queue_url().queue_name("q").send().await.unwrap();
     let url = found.queue_url.unwrap();
     assert_eq!(url, format!("{by_name}/000000000000/q"));
-    let listed = other
-        .list_queues()
-        .queue_name_prefix("q")
-        .send()
-        .await
-        .unwrap();
+    let listed = other.list_queues().queue_name_prefix("q").send().await.unwrap();
     assert_eq!(listed.queue_urls(), std::slice::from_ref(&url));
     // Either name leads to the same queue.
     send(&other, &url, "x").await;
@@ -130,9 +101,7 @@ async fn queue_urls_bear_the_name_the_client_uses() {
 async fn a_message_is_invisible_until_its_timeout_and_gone_when_deleted() {
     let World { sqs, .. } = &World::start().await;
     let url = create(sqs, "q", &[(QueueAttributeName::VisibilityTimeout, "1")]).await;
-    let number = MessageAttributeValue::builder()
-        .data_type("Number")
-        .string_value("3");
+    let number = MessageAttributeValue::builder().data_type("Number").string_value("3");
     let binary = MessageAttributeValue::builder()
         .data_type("Binary")
         .binary_value(aws_sdk_sqs::primitives::Blob::new([0u8, 255]));
@@ -151,46 +120,28 @@ async fn a_message_is_invisible_until_its_timeout_and_gone_when_deleted() {
     assert_eq!(attributes["attempt"].string_value(), Some("3"));
     assert_eq!(attributes["raw"].binary_value().unwrap().as_ref(), [0, 255]);
     let system = first[0].attributes().unwrap();
-    assert_eq!(
-        system[&MessageSystemAttributeName::ApproximateReceiveCount],
-        "1"
-    );
-    assert_eq!(
-        system[&MessageSystemAttributeName::MessageGroupId],
-        "tenant-1"
-    );
+    assert_eq!(system[&MessageSystemAttributeName::ApproximateReceiveCount], "1");
+    assert_eq!(system[&MessageSystemAttributeName::MessageGroupId], "tenant-1");
     assert_eq!(counts(sqs, &url).await, ["0", "1", "0"]);
     assert!(receive(sqs, &url, 0).await.is_empty(), "invisible");
 
     let second = receive(sqs, &url, 5).await;
     let system = second[0].attributes().unwrap();
-    assert_eq!(
-        system[&MessageSystemAttributeName::ApproximateReceiveCount],
-        "2"
-    );
+    assert_eq!(system[&MessageSystemAttributeName::ApproximateReceiveCount], "2");
     let visible = |timeout| {
         let request = sqs.change_message_visibility().queue_url(&url);
         let receipt = second[0].receipt_handle().unwrap();
-        request
-            .receipt_handle(receipt)
-            .visibility_timeout(timeout)
-            .send()
+        request.receipt_handle(receipt).visibility_timeout(timeout).send()
     };
     visible(0).await.unwrap();
-    assert_eq!(
-        counts(sqs, &url).await,
-        ["1", "0", "0"],
-        "waits for another try"
-    );
+    assert_eq!(counts(sqs, &url).await, ["1", "0", "0"], "waits for another try");
     let error = visible(5).await.unwrap_err().into_service_error();
     assert!(error.is_message_not_inflight(), "{error:?}");
 
     let third = receive(sqs, &url, 0).await;
     let delete = || {
         let request = sqs.delete_message().queue_url(&url);
-        request
-            .receipt_handle(third[0].receipt_handle().unwrap())
-            .send()
+        request.receipt_handle(third[0].receipt_handle().unwrap()).send()
     };
     delete().await.unwrap();
     delete().await.unwrap();
@@ -209,10 +160,7 @@ async fn a_long_poll_gets_a_message_when_it_is_sent_or_due() {
     assert_eq!(bodies(&poll.await.unwrap()), ["now"]);
 
     let delayed = |seconds: i32| {
-        let request = sqs
-            .send_message()
-            .queue_url(&url)
-            .message_body(format!("{seconds}"));
+        let request = sqs.send_message().queue_url(&url).message_body(format!("{seconds}"));
         request.delay_seconds(seconds).send()
     };
     delayed(1).await.unwrap();
@@ -222,10 +170,7 @@ async fn a_long_poll_gets_a_message_when_it_is_sent_or_due() {
     assert_eq!(bodies(&receive(sqs, &url, 20).await), ["1"]);
     let error = delayed(901).await.unwrap_err();
     assert_eq!(error.code(), Some("InvalidParameterValue"));
-    assert!(
-        receive(sqs, &url, 1).await.is_empty(),
-        "a poll ends in time"
-    );
+    assert!(receive(sqs, &url, 1).await.is_empty(), "a poll ends in time");
 }
 
 #[tokio::test]
@@ -241,10 +186,7 @@ async fn what_fails_too_often_goes_to_the_dead_letter_queue() {
     for _ in 0..2 {
         let got = receive(sqs, &url, 0).await;
         assert_eq!(bodies(&got), ["poison"]);
-        let request = sqs
-            .change_message_visibility()
-            .queue_url(&url)
-            .visibility_timeout(0);
+        let request = sqs.change_message_visibility().queue_url(&url).visibility_timeout(0);
         let request = request.receipt_handle(got[0].receipt_handle().unwrap());
         request.send().await.unwrap();
     }
@@ -263,9 +205,7 @@ async fn batches_report_each_entry() {
     let url = create(sqs, "q", &[]).await;
     let mut batch = sqs.send_message_batch().queue_url(&url);
     for id in ["a", "b", "c"] {
-        let entry = SendMessageBatchRequestEntry::builder()
-            .id(id)
-            .message_body(id);
+        let entry = SendMessageBatchRequestEntry::builder().id(id).message_body(id);
         batch = batch.entries(entry.message_group_id("g").build().unwrap());
     }
     let sent = batch.send().await.unwrap();
@@ -273,33 +213,18 @@ async fn batches_report_each_entry() {
 
     let got = receive(sqs, &url, 0).await;
     assert_eq!(bodies(&got), ["a", "b", "c"]);
-    let receipts: HashMap<_, _> = got
-        .iter()
-        .map(|message| (message.body().unwrap(), message.receipt_handle().unwrap()))
-        .collect();
+    let receipts: HashMap<_, _> =
+        got.iter().map(|message| (message.body().unwrap(), message.receipt_handle().unwrap())).collect();
     let mut batch = sqs.delete_message_batch().queue_url(&url);
-    for (id, receipt) in [
-        ("a", receipts["a"]),
-        ("x", "nonsense"),
-        ("c", receipts["c"]),
-    ] {
-        let entry = DeleteMessageBatchRequestEntry::builder()
-            .id(id)
-            .receipt_handle(receipt);
+    for (id, receipt) in [("a", receipts["a"]), ("x", "nonsense"), ("c", receipts["c"])] {
+        let entry = DeleteMessageBatchRequestEntry::builder().id(id).receipt_handle(receipt);
         batch = batch.entries(entry.build().unwrap());
     }
     let deleted = batch.send().await.unwrap();
-    let ok: Vec<_> = deleted
-        .successful()
-        .iter()
-        .map(|entry| entry.id())
-        .collect();
+    let ok: Vec<_> = deleted.successful().iter().map(|entry| entry.id()).collect();
     assert_eq!(ok, ["a", "c"]);
     let failed = &deleted.failed()[0];
-    assert_eq!(
-        (failed.id(), failed.code()),
-        ("x", "ReceiptHandleIsInvalid")
-    );
+    assert_eq!((failed.id(), failed.code()), ("x", "ReceiptHandleIsInvalid"));
     assert_eq!(counts(sqs, &url).await, ["0", "1", "0"]);
 }
 
@@ -326,18 +251,8 @@ async fn competing_receivers_share_the_messages() {
     }
     let mut all: Vec<u32> = Vec::new();
     for receiver in receivers {
-        all.extend(
-            receiver
-                .await
-                .unwrap()
-                .iter()
-                .map(|body| body.parse::<u32>().unwrap()),
-        );
+        all.extend(receiver.await.unwrap().iter().map(|body| body.parse::<u32>().unwrap()));
     }
     all.sort_unstable();
-    assert_eq!(
-        all,
-        (0..40).collect::<Vec<_>>(),
-        "each message to one receiver"
-    );
+    assert_eq!(all, (0..40).collect::<Vec<_>>(), "each message to one receiver");
 }
