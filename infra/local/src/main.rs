@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `ringfleet`. It must never do more than hand its arguments over.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    local::cli::main()
+}

@@ -1,0 +1,199 @@
+//! Plays Lambda's event sources: the queues' messages and the schedules drive the same handlers as on AWS.
+//! It must never delete a message whose handling failed, and never drop one that it has taken without trying it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ports::{Job, QueueName, StoreError};
+use functions::platform::Platform as Functions;
+use functions::{analyze, push, reap, sweep};
+use infra::config::Periods;
+use infra::schema;
+use infra::sqs::{Consumer, Received, SqsQueues};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Jobs of one queue that are handled at once: one hanging CRM delays nobody else.
+const CONCURRENT: usize = 64;
+/// SQS hands out no more at once.
+const BATCH: usize = 10;
+/// A poll that is under way is waited for at the end, so it is short.
+const POLL: Duration = Duration::from_secs(2);
+/// Between two polls of a queue that does not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long what is queued may take at the end; the rest comes back with the next start's sweep.
+const EMPTYING: Duration = Duration::from_secs(10);
+
+/// The running event sources.
+#[derive(Debug)]
+pub(super) struct EventSources {
+    /// In the order in which they must be emptied: the first sends to the second.
+    queues: Vec<Source>,
+    schedules: Source,
+}
+
+#[derive(Debug)]
+struct Source {
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts all of them. The first sweep is made at once: it brings back what a restart of the queues has dropped.
+pub(super) fn start(functions: &Functions, queues: &SqsQueues, periods: &Periods) -> EventSources {
+    let ended = functions.clone();
+    let call_ended = consumer(queues.consumer(QueueName::CallEnded), move |job| {
+        let functions = ended.clone();
+        async move { analyze::handle(&functions, &job).await }
+    });
+    let due = functions.clone();
+    let deliveries = consumer(queues.consumer(QueueName::Deliveries), move |job| {
+        let functions = due.clone();
+        async move { push::handle(&functions, &job).await }
+    });
+
+    let stop = CancellationToken::new();
+    let sweeping = functions.clone();
+    let sweeper = every(periods.sweep.0, stop.clone(), "sweep", move || {
+        let functions = sweeping.clone();
+        async move { sweep::pass(&functions).await.map(|_| ()) }
+    });
+    let reaping = functions.clone();
+    let reaper = every(periods.reap.0, stop.clone(), "reap", move || {
+        let functions = reaping.clone();
+        async move { reap::pass(&functions).await.map(|_| ()) }
+    });
+    let schedules = Source { stop, tasks: vec![tokio::spawn(sweeper), tokio::spawn(reaper)] };
+    EventSources { queues: vec![call_ended, deliveries], schedules }
+}
+
+impl EventSources {
+    /// Stops the schedules, handles what the queues still hold, and stops.
+    pub(super) async fn finish(self) {
+        self.schedules.finish().await;
+        let emptied = tokio::time::timeout(EMPTYING, async {
+            for queue in self.queues {
+                queue.finish().await;
+            }
+        });
+        if emptied.await.is_err() {
+            tracing::warn!("results are left in the queues; the next start's sweep sends them");
+        }
+    }
+}
+
+impl Source {
+    async fn finish(mut self) {
+        self.stop.cancel();
+        for task in &mut self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "an event source ended badly");
+            }
+        }
+    }
+}
+
+/// Whoever does not finish in order must not leave tasks behind.
+impl Drop for Source {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+fn consumer<H, F>(consumer: Consumer, handle: H) -> Source
+where
+    H: Fn(Job) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), StoreError>> + Send + 'static,
+{
+    let stop = CancellationToken::new();
+    let consuming = tokio::spawn(consume(consumer, Arc::new(handle), stop.clone()));
+    Source { stop, tasks: vec![consuming] }
+}
+
+/// Takes and handles messages until it is told to stop and the queue is empty.
+async fn consume<H, F>(consumer: Consumer, handle: Arc<H>, stop: CancellationToken)
+where
+    H: Fn(Job) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), StoreError>> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    loop {
+        while running.try_join_next().is_some() {}
+        if running.len() == CONCURRENT {
+            running.join_next().await;
+            continue;
+        }
+        let room = BATCH.min(CONCURRENT - running.len());
+        let stopping = stop.is_cancelled();
+        let wait = if stopping { Duration::ZERO } else { POLL };
+        match consumer.receive(u32::try_from(room).unwrap_or(1), wait).await {
+            // What is being handled may send a message to its own queue.
+            Ok(none) if none.is_empty() && stopping => {
+                if running.join_next().await.is_none() {
+                    return;
+                }
+            }
+            Ok(taken) => {
+                for received in taken {
+                    running.spawn(handle_one(consumer.clone(), Arc::clone(&handle), received));
+                }
+            }
+            Err(_) if stopping => return,
+            Err(error) => {
+                tracing::warn!(queue = ?consumer.queue(), %error, "the queue does not answer");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn handle_one<H, F>(consumer: Consumer, handle: Arc<H>, received: Received)
+where
+    H: Fn(Job) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), StoreError>> + Send + 'static,
+{
+    let call = received.job.call_id;
+    let queue = consumer.queue();
+    let limit = Duration::from_secs(u64::from(schema::queue(queue).function_timeout_seconds));
+    // In a task of its own: a panic is one message's failure, as on Lambda.
+    let mut handling = tokio::spawn(handle(received.job));
+    let failure = match tokio::time::timeout(limit, &mut handling).await {
+        Ok(Ok(Ok(()))) => None,
+        Ok(Ok(Err(error))) => Some(error.to_string()),
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => {
+            handling.abort();
+            Some(format!("not done within {limit:?}"))
+        }
+    };
+    match failure {
+        None => {
+            if let Err(error) = consumer.delete(&received.receipt).await {
+                tracing::warn!(?queue, call.id = %call, %error, "a handled message comes again");
+            }
+        }
+        // Left in the queue: it is shown again when its visibility timeout is over.
+        Some(error) => {
+            tracing::warn!(?queue, call.id = %call, times = received.receive_count, error, "a message was not handled; it comes again");
+        }
+    }
+}
+
+/// Runs `pass` at once and then every `period`, counted from the end of the last.
+async fn every<P, F>(period: Duration, stop: CancellationToken, what: &'static str, pass: P)
+where
+    P: Fn() -> F + Send,
+    F: Future<Output = Result<(), StoreError>> + Send,
+{
+    loop {
+        if let Err(error) = pass().await {
+            tracing::warn!(what, %error, "a pass failed; the next one tries again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(period) => {}
+        }
+    }
+}
