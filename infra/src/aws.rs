@@ -18,10 +18,12 @@ const TRIES: u32 = 2;
 /// One try of a DynamoDB or Secrets Manager request, and both together.
 const QUICK_TRY: Duration = Duration::from_secs(2);
 const QUICK: Duration = Duration::from_secs(5);
-/// A long poll lasts 20 s.
+/// A long poll lasts 20 s; a try and all tries.
 const POLL_TRY: Duration = Duration::from_secs(30);
-/// One object or one part of it.
+const POLL: Duration = Duration::from_secs(65);
+/// One object or one part of it; a try and all tries.
 const TRANSFER_TRY: Duration = Duration::from_secs(60);
+const TRANSFER: Duration = Duration::from_secs(125);
 
 /// One client a service.
 #[derive(Debug, Clone)]
@@ -46,7 +48,7 @@ pub async fn connect(config: &AwsConfig) -> Clients {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(region.clone()))
         .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
-        .timeout_config(timeouts(QUICK_TRY).operation_timeout(QUICK).build());
+        .timeout_config(timeouts(QUICK_TRY, QUICK));
     if let Some(endpoint) = &config.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
@@ -58,9 +60,9 @@ pub async fn connect(config: &AwsConfig) -> Clients {
     // Only AWS itself serves buckets as host names.
     let path_style = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
 
-    let sqs = aws_sdk_sqs::config::Builder::from(&shared).timeout_config(timeouts(POLL_TRY).build());
+    let sqs = aws_sdk_sqs::config::Builder::from(&shared).timeout_config(timeouts(POLL_TRY, POLL));
     let s3 = aws_sdk_s3::config::Builder::from(&shared)
-        .timeout_config(timeouts(TRANSFER_TRY).build())
+        .timeout_config(timeouts(TRANSFER_TRY, TRANSFER))
         .force_path_style(path_style);
     Clients {
         dynamodb: aws_sdk_dynamodb::Client::new(&shared),
@@ -71,6 +73,7 @@ pub async fn connect(config: &AwsConfig) -> Clients {
     }
 }
 
-fn timeouts(one_try: Duration) -> aws_sdk_dynamodb::config::timeout::TimeoutConfigBuilder {
-    TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(one_try)
+/// Every limit is named: one that is not would be taken from the clients' shared settings.
+fn timeouts(one_try: Duration, all: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(one_try).operation_timeout(all).build()
 }

@@ -226,6 +226,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn secrets_manager_is_read_too() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !String::from_utf8_lossy(&seen).contains("\"SecretId\"") {
+                let mut chunk = [0; 4096];
+                let read @ 1.. = stream.read(&mut chunk).await.unwrap() else { break };
+                seen.extend_from_slice(&chunk[..read]);
+            }
+            let secret =
+                serde_json::json!({"current": {"kid": "aws-1", "secret": "s"}, "data_key": STANDARD.encode([9; 32])});
+            let body = serde_json::json!({"Name": "ringfleet", "SecretString": secret.to_string()}).to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&seen).into_owned()
+        });
+        let config = crate::config::AwsConfig {
+            endpoint: Some(endpoint),
+            region: Some("eu-central-1".into()),
+            access_key_id: Some("test".into()),
+            secret_access_key: Some(SecretString::from("test")),
+        };
+        let clients = crate::aws::connect(&config).await;
+        let secrets = DeploymentSecrets::secrets_manager(clients.secrets, "ringfleet");
+        assert_eq!(secrets.fleet().await.unwrap().current.kid, "aws-1");
+        assert_eq!(secrets.data_key().await.unwrap(), [9; 32], "read once, kept");
+        let asked = asked.await.unwrap();
+        assert!(
+            asked.contains("secretsmanager.GetSecretValue") && asked.contains(r#""SecretId":"ringfleet""#),
+            "{asked}"
+        );
+    }
+
+    #[tokio::test]
     async fn what_was_read_last_survives_an_outage_and_a_replacement_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet.json");

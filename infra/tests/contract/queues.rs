@@ -1,0 +1,82 @@
+use std::time::Duration;
+
+use domain::delivery::Channel;
+use domain::ids::BotId;
+use domain::ports::{Job, QueueName, Queues};
+use infra::schema::queue;
+use infra::sqs::{Consumer, Received, SqsQueues};
+
+use crate::world::{World, new_call_id, run};
+
+const NOW: Duration = Duration::ZERO;
+const LONG: Duration = Duration::from_secs(10);
+
+fn queues(world: &World) -> SqsQueues {
+    SqsQueues::new(world.clients.sqs.clone(), &world.names)
+}
+
+fn bot() -> BotId {
+    BotId::parse("bot").unwrap()
+}
+
+/// The next message that carries `job`; the queue is this test's alone, so others are none.
+async fn next(consumer: &Consumer) -> Received {
+    let mut received = consumer.receive(1, LONG).await.unwrap();
+    assert_eq!(received.len(), 1);
+    received.remove(0)
+}
+
+/// All that uses `call-ended`, in one test: the tests of this binary share the queues.
+#[test]
+fn jobs_are_taken_deleted_given_back_and_die() {
+    run(async |world| {
+        let queues = queues(world);
+        let consumer = queues.consumer(QueueName::CallEnded);
+        assert!(consumer.receive(10, NOW).await.unwrap().is_empty());
+
+        let job = Job { call_id: new_call_id(), channel: None };
+        queues.send(QueueName::CallEnded, &bot(), &job, NOW).await.unwrap();
+        let taken = next(&consumer).await;
+        assert_eq!((&taken.job, taken.receive_count), (&job, 1));
+        assert!(consumer.receive(10, NOW).await.unwrap().is_empty(), "it is being handled");
+        consumer.extend(&taken.receipt, NOW).await.unwrap();
+        let again = next(&consumer).await;
+        assert_eq!((&again.job, again.receive_count), (&job, 2));
+        consumer.delete(&again.receipt).await.unwrap();
+        consumer.delete(&again.receipt).await.unwrap();
+        assert!(consumer.receive(10, NOW).await.unwrap().is_empty());
+
+        let job = Job { call_id: new_call_id(), channel: Some(Channel::Webhook) };
+        queues.send(QueueName::CallEnded, &bot(), &job, NOW).await.unwrap();
+        for time in 1..=queue(QueueName::CallEnded).max_receive_count {
+            let taken = next(&consumer).await;
+            assert_eq!(taken.receive_count, time);
+            consumer.extend(&taken.receipt, NOW).await.unwrap();
+        }
+        assert!(consumer.receive(10, NOW).await.unwrap().is_empty(), "it is a dead letter");
+        let dead = world.names.dead_letters(QueueName::CallEnded);
+        let url = world.clients.sqs.get_queue_url().queue_name(dead).send().await.unwrap().queue_url.unwrap();
+        let letters = world.clients.sqs.receive_message().queue_url(url).wait_time_seconds(5).send().await.unwrap();
+        let body = letters.messages()[0].body().unwrap();
+        assert_eq!(serde_json::from_str::<Job>(body).unwrap(), job);
+    });
+}
+
+#[test]
+fn a_delayed_job_comes_later_and_nonsense_does_not_come() {
+    run(async |world| {
+        let queues = queues(world);
+        let consumer = queues.consumer(QueueName::Deliveries);
+        let job = Job { call_id: new_call_id(), channel: Some(Channel::Push) };
+        queues.send(QueueName::Deliveries, &bot(), &job, Duration::from_millis(2_500)).await.unwrap();
+        let name = world.names.queue(QueueName::Deliveries);
+        let url = world.clients.sqs.get_queue_url().queue_name(name).send().await.unwrap().queue_url.unwrap();
+        world.clients.sqs.send_message().queue_url(url).message_body("{\"call_id\":7}").send().await.unwrap();
+        assert!(consumer.receive(10, Duration::from_secs(1)).await.unwrap().is_empty());
+        let taken = next(&consumer).await;
+        assert_eq!(taken.job, job);
+        consumer.delete(&taken.receipt).await.unwrap();
+        // Longer than a quick request may take.
+        assert!(consumer.receive(10, Duration::from_secs(6)).await.unwrap().is_empty());
+    });
+}

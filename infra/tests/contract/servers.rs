@@ -1,0 +1,97 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::fleet::ServerRow;
+use domain::ids::{Epoch, ServerId, TrunkId};
+use domain::ports::{Entropy, Owned};
+use futures_util::future::join_all;
+use infra::clock::OsEntropy;
+
+use crate::world::{at, run};
+
+pub(crate) fn new_id() -> ServerId {
+    ServerId::parse(format!("server-{:08x}", OsEntropy.dice())).unwrap()
+}
+
+pub(crate) fn row(server_id: ServerId, epoch: u64) -> ServerRow {
+    ServerRow {
+        server_id,
+        epoch: Epoch(epoch),
+        address: "10.0.0.1:8088".into(),
+        ws_url: String::new(),
+        group: Some("pool".into()),
+        calls: 2,
+        max: 10,
+        free: 8,
+        trunk_calls: BTreeMap::from([(TrunkId::parse("t-1").unwrap(), 2)]),
+        draining: false,
+        version: "0.1.0".into(),
+        heartbeat_at: at(100),
+    }
+}
+
+#[test]
+fn epochs_rise_strictly_whoever_asks() {
+    run(async |world| {
+        let servers = &world.stores.servers;
+        let (id, other) = (new_id(), new_id());
+        let epochs: Vec<Epoch> =
+            join_all((0..50).map(|_| servers.next_epoch(&id))).await.into_iter().map(Result::unwrap).collect();
+        let distinct: BTreeSet<&Epoch> = epochs.iter().collect();
+        assert_eq!(distinct.len(), 50);
+        assert!(servers.next_epoch(&id).await.unwrap() > **distinct.last().unwrap());
+        assert_eq!(servers.next_epoch(&other).await.unwrap(), Epoch(1));
+    });
+}
+
+#[test]
+fn a_heartbeat_gives_way_to_newer_ones_only() {
+    run(async |world| {
+        let servers = &world.stores.servers;
+        let id = new_id();
+        let beat = async |row: &ServerRow| servers.heartbeat(row).await.unwrap();
+        let read = async || servers.get(&id).await.unwrap();
+        assert_eq!(read().await, None);
+        let second = row(id.clone(), 2);
+        assert_eq!(beat(&second).await, Owned::Written);
+        assert_eq!(read().await.as_ref(), Some(&second));
+        assert_eq!(beat(&ServerRow { heartbeat_at: at(999), ..row(id.clone(), 1) }).await, Owned::Lost);
+        assert_eq!(read().await.as_ref(), Some(&second));
+        // Held up on the way: it is still the owner's, but a later one is there.
+        assert_eq!(beat(&ServerRow { calls: 9, heartbeat_at: at(90), ..second.clone() }).await, Owned::Written);
+        assert_eq!(read().await.as_ref(), Some(&second));
+        let later = ServerRow { calls: 3, heartbeat_at: at(102), trunk_calls: BTreeMap::new(), group: None, ..second };
+        assert_eq!(beat(&later).await, Owned::Written);
+        assert_eq!(read().await, Some(later));
+        // The clock of the new incarnation may be behind.
+        let third = ServerRow { heartbeat_at: at(50), ..row(id.clone(), 3) };
+        assert_eq!(beat(&third).await, Owned::Written);
+        assert_eq!(read().await, Some(third));
+    });
+}
+
+#[test]
+fn every_server_is_in_one_shard_until_it_retires() {
+    run(async |world| {
+        let servers = &world.stores.servers;
+        let ids: BTreeSet<ServerId> = (0..12).map(|_| new_id()).collect();
+        for id in &ids {
+            assert_eq!(servers.heartbeat(&row(id.clone(), 4)).await.unwrap(), Owned::Written);
+        }
+        let known = |rows: Vec<ServerRow>| {
+            rows.into_iter().map(|row| row.server_id).filter(|id| ids.contains(id)).collect::<Vec<_>>()
+        };
+        assert_eq!(known(servers.all().await.unwrap()).into_iter().collect::<BTreeSet<_>>(), ids);
+        let mut counted = 0;
+        for shard in 0..servers.shards() {
+            counted += known(servers.of_shard(shard).await.unwrap()).len();
+        }
+        assert_eq!(counted, 12);
+
+        let first = ids.first().unwrap().clone();
+        servers.retire(&row(first.clone(), 3).owner()).await.unwrap();
+        assert!(servers.get(&first).await.unwrap().is_some(), "not the one that retires");
+        servers.retire(&row(first.clone(), 4).owner()).await.unwrap();
+        assert!(servers.get(&first).await.unwrap().is_none());
+        servers.retire(&row(first, 4).owner()).await.unwrap();
+    });
+}
