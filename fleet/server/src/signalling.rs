@@ -238,9 +238,10 @@ impl Task {
     /// Sends and delivers all that the last mutation left.
     async fn drain(&mut self) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            // A datagram that can't be sent is a lost datagram: retransmission timers cover it.
+            // Otherwise a datagram that can't be sent is a lost one: retransmission timers cover it.
             if let Err(error) = self.socket.send_to(&transmit.bytes, transmit.remote).await {
                 tracing::debug!(%error, "SIP datagram not sent");
+                self.endpoint.handle_send_error(Instant::now(), &transmit);
             }
         }
         while let Some(event) = self.endpoint.poll_event() {

@@ -6,6 +6,7 @@ mod ear;
 mod mouth;
 mod plan;
 mod progress;
+mod rehearse;
 mod task;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use domain::call::{Advance, CallRow};
 use domain::objects::CallObjects;
 use domain::ports::trunk_entity;
 use domain::result::{Record, TranscriptEntry};
+use domain::template::Context;
 use domain::trunk::Trunk;
 use domain::variables::Fields;
 use media::StreamEvent;
@@ -22,7 +23,7 @@ use super::brain::Brain;
 use super::ear::Ear;
 use super::mouth::Mouth;
 use super::progress::Progress;
-use super::{STAGES_LIMIT, plan};
+use super::{STAGES_LIMIT, plan, rehearse};
 use crate::legs::Leg;
 use crate::legs::sip::Outbound;
 use crate::node::Node;
@@ -43,6 +44,10 @@ pub(super) async fn talk(node: &Arc<Node>, facts: Facts<'_>, control: mpsc::Rece
     let plan = plan::of(node, facts.row, facts.bot, facts.variables);
     let fetching = fetch(node, &facts, &plan);
     let leg = dial(node, &facts);
+    if fetching.is_none() {
+        rehearse::opening(node, facts.bot, &plan.context);
+    }
+    let (rehearsal, plan_variables) = (plan.context.clone(), plan.variables.clone());
     let core = Call::new(Instant::now(), plan);
     let media = leg.audio.media.clone();
     let (record, seen) = watch::channel(Record { variables: facts.variables.map(ToOwned::to_owned), ..Record::default() });
@@ -57,6 +62,9 @@ pub(super) async fn talk(node: &Arc<Node>, facts: Facts<'_>, control: mpsc::Rece
     };
     let mut talk = Talk {
         node: node.clone(),
+        bot: facts.bot.clone(),
+        context: rehearsal,
+        variables: plan_variables,
         core,
         ear: Ear::new(plan::recogniser(node, facts.bot)),
         mouth: Mouth::new(plan::voice(node, facts.bot), media.clone()),
@@ -122,6 +130,10 @@ fn dial(node: &Arc<Node>, facts: &Facts<'_>) -> Leg {
 
 struct Talk {
     node: Arc<Node>,
+    bot: Arc<Bot>,
+    /// As at the start, for the rehearsal once the pre-fetched fields are there.
+    context: Context,
+    variables: Fields,
     core: Call,
     leg: Leg,
     leg_over: bool,
@@ -216,7 +228,11 @@ impl Talk {
     fn on_fetched(&mut self, fetched: Result<Fields, PrefetchError>) {
         self.fetching = None;
         let event = match fetched {
-            Ok(fields) => PrefetchEvent::Fetched(fields),
+            Ok(fields) => {
+                let context = self.context.clone().with_crm(self.variables.clone().over(&fields));
+                rehearse::opening(&self.node, &self.bot, &context);
+                PrefetchEvent::Fetched(fields)
+            }
             Err(error) => {
                 self.warnings.push(error.to_string());
                 PrefetchEvent::Failed
