@@ -27,11 +27,13 @@ pub struct Listening {
     owed: bool,
     quiet_since: Option<Instant>,
     pieces: Vec<Heard>,
+    /// Added to the patience until the caller is heard again.
+    extra: Duration,
 }
 
 impl Listening {
     pub fn new(patience: Duration) -> Self {
-        Self { patience, speaking: false, owed: false, quiet_since: None, pieces: Vec::new() }
+        Self { patience, speaking: false, owed: false, quiet_since: None, pieces: Vec::new(), extra: Duration::ZERO }
     }
 
     /// Takes an event of the recogniser.
@@ -40,6 +42,7 @@ impl Listening {
             SttEvent::SpeechStarted { .. } => {
                 self.speaking = true;
                 self.quiet_since = None;
+                self.extra = Duration::ZERO;
             }
             SttEvent::SpeechEnded { .. } => {
                 self.speaking = false;
@@ -62,7 +65,19 @@ impl Listening {
     /// When the caller will have finished, if nothing else is heard.
     pub fn due(&self) -> Option<Instant> {
         let since = self.quiet_since.filter(|_| !self.speaking && (self.owed || !self.pieces.is_empty()))?;
-        Some(since + self.patience + if self.owed { LATE_WORDS } else { Duration::ZERO })
+        Some(since + self.patience + self.extra + if self.owed { LATE_WORDS } else { Duration::ZERO })
+    }
+
+    /// Gives the caller more time to go on, once in each silence. False: it had that already.
+    pub fn wait_longer(&mut self, extra: Duration) -> bool {
+        let first = self.extra.is_zero();
+        self.extra = extra;
+        first
+    }
+
+    /// All words since the caller was answered last.
+    pub fn text(&self) -> String {
+        self.pieces.iter().map(|piece| piece.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 
     /// What the caller has said, once it is due.
@@ -78,11 +93,10 @@ impl Listening {
     /// What the caller has said so far, though it may not have finished.
     pub fn take_all(&mut self) -> Option<Heard> {
         self.owed = false;
+        self.extra = Duration::ZERO;
+        let text = self.text();
         let pieces = std::mem::take(&mut self.pieces);
-        let (first, last) = (pieces.first()?, pieces.last()?);
-        let (from, to) = (first.from, last.to);
-        let text = pieces.iter().map(|piece| piece.text.as_str()).collect::<Vec<_>>().join(" ");
-        Some(Heard { text, from, to })
+        Some(Heard { text, from: pieces.first()?.from, to: pieces.last()?.to })
     }
 }
 
@@ -99,7 +113,15 @@ mod tests {
         (at, SttEvent::SpeechEnded { at_ms: at })
     }
     fn words(at: u64, text: &str) -> (u64, SttEvent) {
-        (at, SttEvent::Final { text: text.to_owned(), from_ms: at.saturating_sub(900), to_ms: at - 100, confidence: 0.9 })
+        (
+            at,
+            SttEvent::Final {
+                text: text.to_owned(),
+                from_ms: at.saturating_sub(900),
+                to_ms: at - 100,
+                confidence: 0.9,
+            },
+        )
     }
     fn lost(at: u64) -> (u64, SttEvent) {
         let error = server::provider::ProviderError::Unavailable { what: "a test" };
@@ -135,7 +157,8 @@ mod tests {
 
     #[test]
     fn pauses_within_it_are_waited_out() {
-        let talk = [started(100), ended(1000), words(1100, "Hello."), started(1300), ended(2000), words(2100, "It is me.")];
+        let talk =
+            [started(100), ended(1000), words(1100, "Hello."), started(1300), ended(2000), words(2100, "It is me.")];
         check(&talk, &[(2500, "Hello. It is me.")]);
         let turns = [started(100), ended(1000), words(1100, "One."), started(3000), ended(4000), words(4100, "Two.")];
         check(&turns, &[(1500, "One."), (4500, "Two.")]);
@@ -145,8 +168,31 @@ mod tests {
     fn late_and_lost_words() {
         check(&[started(100), ended(1000), words(3000, "Late.")], &[(3000, "Late.")]);
         check(&[started(100), ended(1000)], &[]);
-        check(&[started(100), ended(1000), lost(1100), started(2000), ended(3000), words(3100, "On.")], &[(3500, "On.")]);
+        check(
+            &[started(100), ended(1000), lost(1100), started(2000), ended(3000), words(3100, "On.")],
+            &[(3500, "On.")],
+        );
         check(&[started(100), ended(1000), words(1100, "")], &[]);
+    }
+
+    #[test]
+    fn more_time_is_given_once_in_a_silence() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut listening = Listening::new(PATIENCE);
+        for (ms, event) in [started(100), ended(1000), words(1100, "Thank you.")] {
+            listening.on_event(at(ms), event);
+        }
+        assert!(listening.wait_longer(Duration::from_secs(2)));
+        assert_eq!((listening.take(at(1500)), listening.due()), (None, Some(at(3500))));
+        assert!(!listening.wait_longer(Duration::from_secs(2)));
+        for (ms, event) in [started(2000), ended(3000), words(3100, "When can you pay?")] {
+            listening.on_event(at(ms), event);
+        }
+        assert_eq!(listening.text(), "Thank you. When can you pay?");
+        assert!(listening.wait_longer(Duration::from_secs(2)));
+        assert_eq!(listening.take(at(5500)).map(|heard| heard.text).as_deref(), Some("Thank you. When can you pay?"));
+        assert!(listening.wait_longer(Duration::ZERO));
     }
 
     #[test]

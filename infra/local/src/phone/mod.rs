@@ -92,16 +92,24 @@ pub enum Happening {
     /// An INVITE had the wrong user or password.
     WrongPassword,
     /// An INVITE was refused with this status, as there is no way to talk.
-    Refused { code: u16 },
+    Refused {
+        code: u16,
+    },
     /// It rings; who calls, as From says.
-    Ringing { from: String },
+    Ringing {
+        from: String,
+    },
     Answered,
     /// What the caller said in one go, as the phone's recogniser understood it.
     Heard(Heard),
     /// The customer begins to say this.
-    Says { text: String },
+    Says {
+        text: String,
+    },
     /// The customer can't speak or hear; the call goes on without.
-    Handicapped { what: &'static str },
+    Handicapped {
+        what: &'static str,
+    },
     /// The call is over.
     Ended(Ending),
 }

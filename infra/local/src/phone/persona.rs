@@ -138,6 +138,13 @@ impl Conversation {
         }
     }
 
+    /// Whether something fits what was heard; else a person waits a little for more.
+    pub fn knows_an_answer(&self, heard: &str) -> bool {
+        let heard = words(heard);
+        let farewell = || self.persona.farewells.iter().any(|phrase| holds(&heard, &words(phrase)));
+        self.over || farewell() || self.fitting(&heard).is_some()
+    }
+
     fn fitting(&self, heard: &[String]) -> Option<usize> {
         let lines = self.persona.lines.iter().enumerate().filter(|(at, _)| self.said[*at] < MAX_TIMES);
         let fits = lines.filter_map(|(at, line)| Some((at, longest_held(line, heard)?)));
@@ -227,6 +234,17 @@ mod tests {
         check(&persona(), &[("", ""), ("...", ""), ("Is this Test?", "Yes.")]);
         check(&persona(), &[("You pay when you like. Goodbye.", "(farewell)"), ("When can you pay?", "")]);
         check(&persona(), &[("Have a very nice day!", "(farewell)")]);
+    }
+
+    #[test]
+    fn what_is_no_question_of_its_is_not_answered_at_once() {
+        let check = |heard: &str, expect: bool| {
+            assert_eq!(Conversation::new(Arc::new(persona())).knows_an_answer(heard), expect, "{heard:?}");
+        };
+        check("Thank you.", false);
+        check("Thank you. When can you pay?", true);
+        check("Goodbye!", true);
+        check("", false);
     }
 
     #[test]

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use media::{Clip, FRAME_SAMPLES, FarFrame, SAMPLE_RATE, StreamEvent};
-use server::provider::{Speech, SttEvent, SttSession, TtsEvent, TtsSession, VoiceSpec};
 use server::provider::tts::UtteranceId;
+use server::provider::{Speech, SttEvent, SttSession, TtsEvent, TtsSession, VoiceSpec};
 use server::rtp::{AudioPort, Far};
 
 use super::{Conversation, Happening, Listening, PhoneLine, Reply};
 
 /// A customer takes a breath before the first word.
 const GREETING_AFTER: Duration = Duration::from_millis(400);
+/// How much longer the caller is waited for when its words call for no answer yet ("thank you", and a pause).
+const HESITATION: Duration = Duration::from_millis(2500);
 /// How long the words of the caller's last sentence are waited for, once the call is over.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Frames that were lost on the way here are made up for with silence up to this long.
@@ -159,6 +161,9 @@ impl Talk {
             self.greets_at = None;
             let greeting = self.line.persona.greeting.clone();
             return self.say(greeting, false);
+        }
+        if !self.conversation.knows_an_answer(&self.listening.text()) && self.listening.wait_longer(HESITATION) {
+            return Next::GoOn;
         }
         let Some(heard) = self.listening.take(now) else { return Next::GoOn };
         let reply = self.conversation.reply(&heard.text);

@@ -28,7 +28,10 @@ struct FakeEar {
 impl Stt for FakeStt {
     fn open(&self, _: u32, _: &str) -> Result<SttSession, ProviderError> {
         let (sender, events) = mpsc::channel(64);
-        Ok(SttSession { input: Box::new(FakeEar { question: self.0, events: sender, heard_ms: 0, loud: false }), events })
+        Ok(SttSession {
+            input: Box::new(FakeEar { question: self.0, events: sender, heard_ms: 0, loud: false }),
+            events,
+        })
     }
     fn vendor(&self) -> &'static str {
         "fake"

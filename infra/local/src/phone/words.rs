@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn errors_are_counted_in_words() {
-        let check = |said: &str, heard: &str, expect: f64| assert!((error_rate(said, heard) - expect).abs() < 1e-9, "{said:?} {heard:?}");
+        let check = |said: &str, heard: &str, expect: f64| {
+            assert!((error_rate(said, heard) - expect).abs() < 1e-9, "{said:?} {heard:?}")
+        };
         check("Yes, this is Rahul.", "yes this is rahul", 0.0);
         check("Yes, this is Rahul.", "Yes, this is Raul.", 0.25);
         check("one two", "one", 0.5);
