@@ -1,3 +1,5 @@
 //! End to end, over real sockets, with the product's own binaries.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod architecture;
+mod sipp;

@@ -1,2 +1,18 @@
 //! What the end-to-end tests share: processes of ours, peers that nobody here wrote, and what they saw.
 //! It must never reach into the product's insides: only its binaries, its ports and its files.
+
+pub mod api;
+pub mod audio;
+pub mod baresip;
+pub mod binaries;
+pub mod crm;
+pub mod digest;
+pub mod gate;
+pub mod platform;
+pub mod ports;
+pub mod process;
+pub mod sipp;
+pub mod subjects;
+pub mod tools;
+pub mod wait;
+pub mod wav;

@@ -1,0 +1,162 @@
+//! The platform's HTTP API as a client sees it. It must never retry: a test counts what happens.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::wait::until;
+use crate::wav::Wav;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A call's end is its result's start: reading it takes no longer than a busy machine takes to write it.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// A client with a key.
+#[derive(Debug, Clone)]
+pub struct Api {
+    http: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+impl Api {
+    /// # Errors
+    /// No HTTP client can be had.
+    pub fn new(url: &str, key: &str) -> Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), key: key.to_owned() })
+    }
+
+    /// The same platform with another key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
+    }
+
+    /// Status and body of any request.
+    ///
+    /// # Errors
+    /// There was no answer, or it was no JSON.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).header("x-api-key", &self.key);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.with_context(|| format!("no answer to {path}"))?;
+        let status = response.status();
+        let bytes = response.bytes().await?;
+        let value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
+        Ok((status, value))
+    }
+
+    /// The body of a successful GET.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.good(Method::GET, path, None).await
+    }
+
+    /// The body of a successful POST.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.good(Method::POST, path, Some(body)).await
+    }
+
+    async fn good(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let (status, value) = self.ask(method, path, body).await?;
+        ensure!(status.is_success(), "{path} answered {status}: {value}");
+        Ok(value)
+    }
+
+    /// Creates a trunk and a bot that uses it; answers the bot as stored, with the secret that was minted for its push.
+    ///
+    /// # Errors
+    /// One is refused.
+    pub async fn create(&self, trunk: &Value, bot: &Value) -> Result<Value> {
+        self.post("/api/v1/admin/trunks", trunk).await?;
+        self.post("/api/v1/admin/bots", bot).await
+    }
+
+    /// Places a call; its id. `variables` is JSON text: numbers must arrive as they were written.
+    ///
+    /// # Errors
+    /// It is refused, or the answer is not exactly the promised one.
+    pub async fn dialout(&self, bot: &str, variables: &str) -> Result<String> {
+        let body = format!(r#"{{"bot_id":"{bot}","to_number":"+919876543210","variables":{variables}}}"#);
+        let request = self.http.post(format!("{}/api/v1/dialout", self.url)).header("x-api-key", &self.key);
+        let response = request.header("content-type", "application/json").body(body).send().await?;
+        let status = response.status();
+        let answer: Value = response.json().await?;
+        ensure!(status == StatusCode::OK, "the dialout was answered {status}: {answer}");
+        let id = answer["call_id"].as_str().context("no call_id")?.to_owned();
+        ensure!(answer == json!({"status": "ok", "call_id": id}), "the answer to a dialout is {answer}");
+        Ok(id)
+    }
+
+    /// A call as it is now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn call(&self, id: &str) -> Result<Value> {
+        self.get(&format!("/api/v1/calls/{id}")).await
+    }
+
+    /// Waits until a call is in a state, or beyond it.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub async fn reached(&self, id: &str, state: &str, within: Duration) -> Result<Value> {
+        let order = ["accepted", "dialing", "ringing", "answered", "ended"];
+        let rank = |word: &str| order.iter().position(|known| *known == word);
+        let wanted = rank(state).with_context(|| format!("{state} is no state"))?;
+        until(format!("call {id} {state}"), within, || async {
+            let call = self.call(id).await?;
+            let is = call["state"].as_str().and_then(rank).with_context(|| format!("no state in {call}"))?;
+            Ok((is >= wanted).then_some(call))
+        })
+        .await
+    }
+
+    /// Waits for a call's end, and until its recording is settled; its result.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn result(&self, id: &str, within: Duration) -> Result<Value> {
+        self.reached(id, "ended", within).await?;
+        until(format!("the recording of call {id}"), SETTLED, || async {
+            let call = self.call(id).await?;
+            Ok((call["recording_status"] != "pending").then_some(call))
+        })
+        .await
+    }
+
+    /// Follows a result's `recording_url`.
+    ///
+    /// # Errors
+    /// There is no recording behind it.
+    pub async fn recording(&self, result: &Value) -> Result<Wav> {
+        let url = result["recording_url"].as_str().filter(|url| !url.is_empty());
+        let url = url.with_context(|| format!("no recording_url in {result}"))?;
+        Wav::read(&self.fetch(url).await?)
+    }
+
+    /// The bytes behind a URL, redirects followed, no key sent.
+    ///
+    /// # Errors
+    /// There is nothing.
+    pub async fn fetch(&self, url: &str) -> Result<Bytes> {
+        let response = self.http.get(url).send().await?;
+        let status = response.status();
+        let bytes = response.bytes().await?;
+        if !status.is_success() {
+            bail!("{url} answered {status}: {}", String::from_utf8_lossy(&bytes));
+        }
+        Ok(bytes)
+    }
+}

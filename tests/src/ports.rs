@@ -1,0 +1,46 @@
+//! Ports that nobody uses. It must never give out one twice in a process.
+
+use std::net::{TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::{Result, bail};
+
+/// Below the ephemeral ports, so that nobody gets one of ours by chance.
+const FIRST: u16 = 12_000;
+const LAST: u16 = 31_900;
+
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// The first of `count` free ports in a row, even.
+///
+/// # Errors
+/// There is no such room.
+pub fn block(count: u16) -> Result<u16> {
+    let count = count.next_multiple_of(2);
+    // Test processes that run side by side begin at different places.
+    let start = (std::process::id() as u16).wrapping_mul(97) % (LAST - FIRST);
+    let _ = NEXT.compare_exchange(0, FIRST + (start & !1), Ordering::Relaxed, Ordering::Relaxed);
+    for _ in 0..2000 {
+        let first = NEXT.fetch_add(count, Ordering::Relaxed);
+        if first > LAST - count || first < FIRST {
+            NEXT.store(FIRST, Ordering::Relaxed);
+            continue;
+        }
+        if (first..first + count).all(is_free) {
+            return Ok(first);
+        }
+    }
+    bail!("no {count} free ports in a row between {FIRST} and {LAST}")
+}
+
+/// One free port.
+///
+/// # Errors
+/// As [`block`].
+pub fn one() -> Result<u16> {
+    block(1)
+}
+
+fn is_free(port: u16) -> bool {
+    UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok()
+}

@@ -1,0 +1,55 @@
+//! Trunks and bots of the tests, as an admin would write them.
+
+use serde_json::{Value, json};
+
+/// A trunk to a peer on this machine.
+pub fn trunk(id: &str, port: u16) -> Value {
+    json!({
+        "trunk_id": id, "name": id, "host": "127.0.0.1", "port": port,
+        "default_number": "+911140001234", "default_country": "IN"
+    })
+}
+
+/// The same with an account.
+pub fn trunk_with_account(id: &str, port: u16, user: &str, password: &str) -> Value {
+    let mut trunk = trunk(id, port);
+    trunk["username"] = json!(user);
+    trunk["password"] = json!(password);
+    trunk
+}
+
+/// What the CRM of the tests is sent: values of all namespaces, a constant, and a nested list.
+pub fn key_mapper() -> Value {
+    json!({
+        "lead": "{{crm.lead_id}}",
+        "greeting": "Dear {{crm.customer_name}}!",
+        "session": "{{call.id}}",
+        "number": "{{call.to_number}}",
+        "ended_by": "{{call.disconnected_by}}",
+        "why": "{{call.end_reason}}",
+        "code": "{{call.sip_code}}",
+        "seconds": "{{call.duration}}",
+        "audio": "{{call.recording_url}}",
+        "disposition": "{{result.disposition}}",
+        "source": {"kind": 7, "tags": ["{{crm.customer_name}}", true]}
+    })
+}
+
+/// The variables of the tests' dialouts; no float holds the number.
+pub const VARIABLES: &str = r#"{"lead_id": 123456789012345678901234, "customer_name": "Asha Rao"}"#;
+
+/// A bot with an opening message that only a hang-up ends, which tells `crm`.
+pub fn bot(id: &str, trunk: &str, crm: &str) -> Value {
+    json!({
+        "bot_id": id, "name": id, "trunk_ids": [trunk],
+        "opening_message": "Hello {{crm.customer_name}}, this is a call from Ringfleet about your account. How are you today?",
+        "script": {
+            "steps": [{"id": "open", "expect": "free_text", "max_reprompts": 5, "reprompt": "Sorry?"}],
+            "closing": "Thank you very much. Goodbye."
+        },
+        "voicemail": {"detect": false},
+        "ring_timeout_seconds": 20,
+        "silence": {"prompt_after_seconds": 60.0, "prompts": [], "hangup_after_seconds": 60.0},
+        "push": {"url": crm, "token": "Bearer crm-token", "key_mapper": key_mapper()}
+    })
+}
