@@ -2,6 +2,8 @@
 //! It must never name an adapter (only `src/bin/*` does), keep state between two events, or sleep for a retry:
 //! what has to happen later is written down, and `sweep` or `reap` finds it.
 
+#![forbid(unsafe_code)]
+
 pub mod admin;
 pub mod analyze;
 pub mod auth;

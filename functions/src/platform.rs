@@ -184,6 +184,8 @@ pub struct ReapLimits {
     pub announce_again: Duration,
     /// Between two passes within one minute's schedule event.
     pub every: Duration,
+    /// How long after a call's end its recording may still be on its way; then checkpoints take its place.
+    pub upload: Duration,
 }
 
 impl Default for ReapLimits {
@@ -196,6 +198,7 @@ impl Default for ReapLimits {
             unknown_server: Duration::from_secs(60),
             announce_again: Duration::from_secs(60),
             every: Duration::from_secs(10),
+            upload: Duration::from_secs(900),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::analysis::with_defaults;
 use domain::bot::Bot;
-use domain::call::{CallRow, NextStep};
+use domain::call::{CallRow, NextStep, RecordingStatus};
 use domain::delivery::{Channel, DeliveryRow, DeliveryState, webhook_id};
 use domain::objects::CallObjects;
 use domain::ports::{Job, QueueName, StoreError};
@@ -17,29 +17,50 @@ use sha2::{Digest, Sha256};
 
 use crate::platform::Platform;
 use crate::result::Ended;
+use crate::salvage::salvage;
 
-/// Renders every channel of the call's bot that has no delivery yet, and queues the deliveries.
+/// Renders every channel of the call's bot that has no delivery yet, and queues the new deliveries.
 pub(super) async fn render(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
     if row.next_step != Some(NextStep::Push) {
         return Ok(());
     }
     let bot = platform.tables.bots.version(&row.bot_id, row.bot_version).await?;
     let channels = bot.as_ref().map(channels).unwrap_or_default();
+    let mut new = Vec::new();
     if let Some(bot) = bot.filter(|_| !channels.is_empty()) {
         let ended = ended(platform, row).await?;
-        for channel in &channels {
-            create(platform, row, &bot, &ended, *channel).await?;
+        for channel in channels {
+            if create(platform, row, &bot, &ended, channel).await? {
+                new.push(channel);
+            }
         }
     }
-    let now = platform.outside.clock.now();
-    platform.tables.calls.take_step(row.call_id, &[NextStep::Push], None, now).await?;
-    for channel in channels {
+    for channel in new {
         let job = Job { call_id: row.call_id, channel: Some(channel) };
         if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await
         {
             tracing::warn!(call.id = %row.call_id, channel = channel.as_str(), error = %cause, "delivery not queued; sweep will");
         }
     }
+    close(platform, row).await
+}
+
+/// Clears the last step of the call's life; but one whose recording is still on its way stays in sight of `sweep`,
+/// until it is there or, its server being lost, what the checkpoints hold has taken its place.
+async fn close(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
+    let now = platform.outside.clock.now();
+    let calls = &platform.tables.calls;
+    if row.recording_status == RecordingStatus::Pending {
+        let limit = row.ended_at.unwrap_or(row.started_at) + platform.settings.reap.upload;
+        if now < limit {
+            calls.defer_step(row.call_id, NextStep::Push, now + platform.settings.sweep.again_after).await?;
+            return Ok(());
+        }
+        let saved = salvage(platform, row).await?;
+        calls.settle_recording(row.call_id, saved.recording).await?;
+        tracing::warn!(call.id = %row.call_id, recording = ?saved.recording, "the recording never came; settled from what there is");
+    }
+    calls.take_step(row.call_id, &[NextStep::Push], None, now).await?;
     Ok(())
 }
 
@@ -63,18 +84,19 @@ async fn ended(platform: &Platform, row: &CallRow) -> Result<Ended, StoreError> 
     }
 }
 
+/// `true` when the delivery is new.
 async fn create(
     platform: &Platform,
     row: &CallRow,
     bot: &Bot,
     ended: &Ended,
     channel: Channel,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     if platform.tables.deliveries.get(row.call_id, channel).await?.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     let now = platform.outside.clock.now();
-    let Some(body) = body(bot, ended, channel, now)? else { return Ok(()) };
+    let Some(body) = body(bot, ended, channel, now)? else { return Ok(false) };
     let key = body_key(row, channel, &body.bytes);
     platform.outside.objects.put(&key, "application/json", Bytes::from(body.bytes)).await?;
     let delivery = DeliveryRow {
@@ -99,7 +121,7 @@ async fn create(
             body.missing.iter().map(|name| format!("push.key_mapper: {{{{{name}}}}} has no value")).collect();
         platform.tables.calls.warn(row.call_id, &warnings).await?;
     }
-    Ok(())
+    Ok(first)
 }
 
 struct Body {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::call::{AnalysisStatus, CallRow, NextStep};
+use domain::call::{AnalysisStatus, CallRow, NextStep, RecordingStatus};
 use domain::delivery::{Channel, DeliveryState};
 use domain::objects::CallObjects;
 use domain::outcome::EndReason;
@@ -114,6 +114,36 @@ async fn rendering_again_changes_nothing() {
     assert_eq!(world.delivery_row(call.call_id, Channel::Push).unwrap(), first);
     assert_eq!(body(&world, &call, Channel::Push)["DISPOSITION"], "PTP");
     assert_eq!(world.row(call.call_id).next_step, None);
+}
+
+#[tokio::test]
+async fn a_recording_that_never_comes_is_settled_from_checkpoints() {
+    let world = world();
+    let call = analysed(&world, |row| row.recording_status = RecordingStatus::Pending);
+    world.object(&CallObjects::of(&call).checkpoint(1), &[0; 32_000]);
+    run(&world, &call, None).await;
+    assert!(body(&world, &call, Channel::Push)["RECORDING_URL"].as_str().unwrap().ends_with(&call.recording_token));
+    assert_eq!(world.sent(QueueName::Deliveries).len(), 2, "the push does not wait");
+    // Still in sight of the sweep, which asks again; deliveries are not made twice.
+    world.advance(Duration::from_secs(899));
+    run(&world, &call, None).await;
+    assert_eq!((world.row(call.call_id).next_step, world.sent(QueueName::Deliveries).len()), (Some(NextStep::Push), 0));
+    world.advance(Duration::from_secs(1));
+    run(&world, &call, None).await;
+    let row = world.row(call.call_id);
+    assert_eq!((row.next_step, row.recording_status), (None, RecordingStatus::Partial));
+}
+
+#[tokio::test]
+async fn a_recording_that_came_late_closes_the_call() {
+    let world = world();
+    let call = analysed(&world, |row| row.recording_status = RecordingStatus::Pending);
+    run(&world, &call, None).await;
+    let platform = world.platform();
+    platform.tables.calls.settle_recording(call.call_id, RecordingStatus::Complete).await.unwrap();
+    run(&world, &call, None).await;
+    let row = world.row(call.call_id);
+    assert_eq!((row.next_step, row.recording_status), (None, RecordingStatus::Complete));
 }
 
 #[tokio::test]
