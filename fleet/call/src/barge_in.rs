@@ -7,10 +7,10 @@ use domain::bot::Interruption;
 
 use crate::understand::words::words;
 
-/// Sound this alike to what is played is the bot itself.
-const ECHO_LIKENESS: f32 = 0.65;
+/// Sound this alike to what is played is the bot itself: echoes score above about 0.8, other speech around 0.55.
+const ECHO_LIKENESS: f32 = 0.72;
 /// Sound this unlike is somebody else, whatever the words.
-const NO_ECHO: f32 = 0.3;
+const NO_ECHO: f32 = 0.62;
 /// Share of words that also occur in what the bot says, in order, above which they are the bot's own.
 const ECHO_WORDS: f32 = 0.7;
 /// Speech that began this early in the opening is a greeting.

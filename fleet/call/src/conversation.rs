@@ -3,13 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use domain::bot::VoicemailAction;
-
 use crate::barge_in::{GREETING_GRACE, Overlap, interrupts, is_backchannel, is_bots_own, is_greeting_only};
 use crate::brain::{Thinker, Undo};
 use crate::call::Call;
 use crate::hearing::{End, Turn};
-use crate::io::{EarEvent, Effect, MouthCommand, Tone};
+use crate::io::{EarEvent, Effect};
 use crate::mouth::Purpose;
 use crate::outcome::Ending;
 use crate::state::Stage;
@@ -17,14 +15,8 @@ use crate::turn::Expectation;
 
 /// Words said over the bot count as an answer if they ended this shortly before it did.
 const OVERLAP_COUNTS_FOR: Duration = Duration::from_secs(2);
-/// A ring-back tone after the answer keeps the opening waiting for one cadence.
-const RING_BACK_CADENCE: Duration = Duration::from_secs(5);
 /// How far the ear's positions may run ahead of the clock.
 const LARGEST_LEAD: Duration = Duration::from_secs(2);
-/// Busy tones that make a far side that is gone.
-const BUSY_TONES: u32 = 2;
-/// Longest wait for a machine's beep.
-const BEEP_WAIT: Duration = Duration::from_secs(25);
 /// Unheard rest this short does not keep an answer from being one. Bytes.
 const NEARLY_SAID: usize = 20;
 
@@ -98,7 +90,6 @@ impl Call {
     }
 
     pub(crate) fn on_speech_ended(&mut self, now: Instant, at: Duration) {
-        self.line.audible();
         if self.hearing.speaking().is_none() {
             return;
         }
@@ -112,7 +103,6 @@ impl Call {
     }
 
     fn on_partial(&mut self, now: Instant, text: String, at: Duration) {
-        self.line.audible();
         if self.hearing.is_settled() {
             // A late guess about speech that was final already says nothing new.
             if text.is_empty() || self.hearing.ended().is_some_and(|end| at <= end.at) {
@@ -130,7 +120,10 @@ impl Call {
     }
 
     fn on_final(&mut self, now: Instant, text: String, from: Duration, to: Duration) {
-        self.line.audible();
+        // A guess was taken for it and perhaps answered: saying it twice would be worse than the guess.
+        if self.hearing.is_too_late(to) {
+            return;
+        }
         let over_bot = self.hearing.last_segment().is_some_and(|segment| segment.into_bot.is_some());
         let echo = over_bot && is_bots_own(&text, self.mouth.recent_text(), self.hearing.echo_likeness());
         let text = if echo { String::new() } else { text };
@@ -154,36 +147,12 @@ impl Call {
         self.show(change);
     }
 
-    fn on_tone(&mut self, now: Instant, kind: Tone, at: Duration) {
-        self.line.audible();
-        match kind {
-            Tone::Beep if matches!(self.stage, Stage::Machine { .. }) => self.leave_message(now),
-            Tone::Beep => {
-                if self.detector.beeped(at) && self.may_be_machine() {
-                    self.machine(now, true);
-                }
-            }
-            Tone::RingBack => {
-                let limit = Duration::from_secs(u64::from(self.plan.bot.ring_timeout_seconds));
-                if let Stage::Greeting { since, ringback_until } = &mut self.stage {
-                    *ringback_until = Some((now + RING_BACK_CADENCE).min(*since + limit));
-                }
-            }
-            Tone::BusyTone => {
-                self.line.busy_tones += 1;
-                if self.line.busy_tones >= BUSY_TONES && matches!(self.stage, Stage::Greeting { .. } | Stage::Talking) {
-                    self.hang_up(now, Ending::BusyTone);
-                }
-            }
-        }
-    }
-
     /// Speech is over, and what it was is known or given up on.
     pub(crate) fn after_speech(&mut self, now: Instant) {
         if self.stage != Stage::Talking || !self.hearing.is_settled() {
             return;
         }
-        if self.hearing.words().is_empty() {
+        if !self.hearing.has_words() {
             // A cough: the bot goes on where it stopped.
             if self.mouth.cut().is_some() {
                 self.resume(now);
@@ -330,6 +299,7 @@ impl Call {
                 if said.end {
                     self.goodbye(now, &said.text, Ending::BotDone);
                 } else if said.text.is_empty() {
+                    self.brain.undo = None;
                     self.quiet.begin(now);
                 } else {
                     self.reply(now, &said.text);
@@ -428,36 +398,6 @@ impl Call {
         } else {
             self.say(now, Purpose::Prompt, &text);
         }
-    }
-
-    fn may_be_machine(&self) -> bool {
-        matches!(self.stage, Stage::Greeting { .. } | Stage::Talking)
-    }
-
-    /// A machine answered: hang up, or wait for its beep to leave the message.
-    fn machine(&mut self, now: Instant, beeped: bool) {
-        let stop: Option<MouthCommand> = self.mouth.stop();
-        self.push_mouth(stop);
-        self.mouth.forget_cut();
-        self.cancel_thinking();
-        self.brain.undo = None;
-        self.give_up_timing();
-        let leave = self.plan.bot.voicemail.action == VoicemailAction::LeaveMessage
-            && !self.plan.bot.voicemail.message.trim().is_empty();
-        if !leave {
-            self.hang_up(now, Ending::Voicemail);
-            return;
-        }
-        self.stage = Stage::Machine { speak_by: now + BEEP_WAIT };
-        if beeped {
-            self.leave_message(now);
-        }
-    }
-
-    pub(crate) fn leave_message(&mut self, now: Instant) {
-        let message = self.plan.bot.voicemail.message.clone();
-        let text = self.phrasing.say("voicemail.message", &message);
-        self.goodbye(now, &text, Ending::Voicemail);
     }
 
     pub(crate) fn give_up_timing(&mut self) {

@@ -4,13 +4,14 @@
 use std::time::{Duration, Instant};
 
 /// Speech ended and no final came: the recogniser is asked to hurry.
-const FINAL_PATIENCE: Duration = Duration::from_millis(700);
+const FINAL_PATIENCE: Duration = Duration::from_millis(800);
 /// After that the last partial counts, or the sound was no speech.
-const FINAL_LAST_WAIT: Duration = Duration::from_millis(800);
-/// A final came but no end of speech: it is over if nothing follows.
-const END_AFTER_FINAL: Duration = Duration::from_millis(1500);
-/// Speech that brings no new word for this long is over whatever detection says.
-const STUCK_SPEECH: Duration = Duration::from_secs(8);
+const FINAL_LAST_WAIT: Duration = Duration::from_millis(1700);
+/// A final came but no end of speech: it is over if nothing follows. Long speech has finals in its middle.
+const END_AFTER_FINAL: Duration = Duration::from_secs(4);
+/// Speech that brings no new word for this long is over whatever detection says. A busy recogniser leaves partials
+/// out, but makes a final of twelve seconds of speech at the latest.
+const STUCK_SPEECH: Duration = Duration::from_secs(15);
 /// A pause that ends a number keyed in.
 const KEY_PAUSE: Duration = Duration::from_millis(2500);
 /// How much earlier than the end of speech a final may end and still cover it.
@@ -82,6 +83,8 @@ pub(crate) struct Hearing {
     final_at: Option<Instant>,
     final_to: Duration,
     waiting: Option<FinalWait>,
+    /// Up to here a guess was taken for the final, which did not come in time.
+    guessed_to: Option<Duration>,
     echo: (f32, u32),
     voiced: Duration,
     keys: String,
@@ -133,6 +136,11 @@ impl Hearing {
         }
     }
 
+    /// Whether a final that ends at `to` comes after a guess was taken in its place.
+    pub(crate) fn is_too_late(&self, to: Duration) -> bool {
+        self.guessed_to.is_some_and(|guessed| to <= guessed + FINAL_SLACK)
+    }
+
     pub(crate) fn echo(&mut self, likeness: f32) {
         if likeness.is_finite() {
             self.echo = (self.echo.0 + likeness.clamp(0.0, 1.0), self.echo.1.saturating_add(1));
@@ -179,6 +187,10 @@ impl Hearing {
 
     pub(crate) fn ended(&self) -> Option<End> {
         self.ended
+    }
+
+    pub(crate) fn has_words(&self) -> bool {
+        !self.pieces.is_empty() || !self.partial.is_empty()
     }
 
     /// Everything said in this turn so far.
@@ -230,6 +242,9 @@ impl Hearing {
             }
             _ => {
                 self.waiting = None;
+                if !self.partial.is_empty() {
+                    self.guessed_to = self.ended.map(|end| end.at);
+                }
                 Waited::GaveUp
             }
         }
@@ -291,10 +306,14 @@ mod tests {
         hearing.partial(epoch() + ms(1500), "I will");
         hearing.end(epoch() + ms(2000), ms(1800), epoch() + ms(1800));
         assert!(!hearing.is_settled());
-        assert_eq!(hearing.waited(epoch() + ms(2700)), Waited::Flush);
-        assert_eq!(hearing.waited(epoch() + ms(3500)), Waited::GaveUp);
+        assert_eq!(hearing.waits_until(), Some(epoch() + ms(2800)));
+        assert_eq!(hearing.waited(epoch() + ms(2800)), Waited::Flush);
+        assert_eq!(hearing.waits_until(), Some(epoch() + ms(4500)));
+        assert_eq!(hearing.waited(epoch() + ms(4500)), Waited::GaveUp);
         assert!(hearing.is_settled());
         assert_eq!(hearing.words(), "I will");
+        assert!(hearing.is_too_late(ms(1800)));
+        assert!(!hearing.is_too_late(ms(3000)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod goodbye;
 mod hearing;
 mod limits;
 mod line;
+mod machine;
 mod model;
 mod mouth;
 mod outcome;

@@ -140,8 +140,8 @@ impl Call {
         if self.mouth.is_busy() || answering || self.line.is_held() || !self.hearing.is_settled() {
             return None;
         }
+        let end = self.hearing.ended().filter(|_| self.hearing.has_words())?;
         let words = self.hearing.words();
-        let end = self.hearing.ended().filter(|_| !words.is_empty())?;
         let understood = self.brain.understands(&words, &self.phrasing);
         Some(end.when + end_delay(&words, self.brain.expectation(), understood))
     }
@@ -161,7 +161,7 @@ impl Call {
             && !self.brain.is_answering()
             && self.hearing.is_settled()
             && self.hearing.keys_at().is_none()
-            && self.hearing.words().is_empty()
+            && !self.hearing.has_words()
     }
 
     /// Speech over the bot is weighed as it brings words, and once more when it has lasted long enough.

@@ -258,3 +258,31 @@ fn a_turn_is_split_by_a_pause_for_thought_only_if_it_sounds_finished() {
          = bot_hangup",
     );
 }
+
+#[test]
+fn a_final_that_is_too_late_is_not_said_twice() {
+    // Recognition brings only a guess; two and a half seconds after the end of speech that has to do.
+    check(
+        &mut World::script(json!({})),
+        "answer
+         wait 1
+         bot
+         lazy-ear 5
+         say 0.8 Yes, this is Rahul.
+         bot
+         wait 3
+         bye",
+        "bot: Hello, am I speaking with Rahul?
+         customer: Yes, this
+         bot: Your payment of 15000 rupees is due. Can you pay it today?
+         = customer_hangup",
+    );
+}
+
+#[test]
+fn speech_without_an_end_or_a_final_holds_nobody_up_for_ever() {
+    let mut world = World::script(json!({}));
+    world.play("answer\nwait 1\nbot\nnoise").finish();
+    assert_eq!(world.transcript(), "bot: Hello, am I speaking with Rahul?\nbot: Are you still there?\n= idle_silence");
+    assert!(world.outcome().talked.as_secs() < 50, "{:?}", world.outcome().talked);
+}

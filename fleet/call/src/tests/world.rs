@@ -5,7 +5,7 @@
 //! `dialing` `ringing` `answer` · `say 1.2 Words.` speak for so long (returns when it was recognised) ·
 //! `begin 1.2 Words.` the same, but go on at once · `cough 0.4` sound without words · `wait 2` · `bot` until the bot has
 //! finished speaking · `key 1` · `echo 0.9` · `tone beep` · `hold` `unhold` · `lost 12` no packet for so long · `bye` ·
-//! `status 486` · `stt-fails` `voice-fails` `voice-mute` `slow-voice 1` `deaf-leg` · `fetched {json}` `fetch-fails` · `operator` `drain` `fault`.
+//! `status 486` · `stt-fails` `voice-fails` `voice-mute` `slow-voice 1` `lazy-ear 5` `noise` `deaf-leg` · `fetched {json}` `fetch-fails` · `operator` `drain` `fault`.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -36,6 +36,8 @@ pub(super) struct World {
     /// `(contained in the customer's last words, reply)`.
     pub(super) replies: Vec<(&'static str, &'static str)>,
     pub(super) model_delay: Duration,
+    /// On top of the 200 ms that a final takes.
+    final_delay: Duration,
     pub(super) cancelled: Vec<u32>,
     pub(super) prompts: Vec<Vec<Message>>,
     answered: Option<Instant>,
@@ -119,6 +121,7 @@ impl World {
             mouth: FakeMouth::default(),
             replies: Vec::new(),
             model_delay: Duration::from_millis(300),
+            final_delay: Duration::ZERO,
             cancelled: Vec::new(),
             prompts: Vec::new(),
             answered: None,
@@ -200,6 +203,11 @@ impl World {
             "deaf-leg" => self.leg_dead = true,
             "stt-fails" => self.input(Input::Ear(EarEvent::Failed)),
             "voice-fails" => self.mouth.broken = true,
+            "lazy-ear" => self.final_delay = seconds(),
+            "noise" => {
+                let at = self.position(self.now);
+                self.input(Input::Ear(EarEvent::SpeechStarted { at }));
+            }
             "slow-voice" => self.mouth.delay = seconds(),
             "voice-mute" => self.mouth.mute = true,
             "fetched" => self.input(Input::Prefetch(PrefetchEvent::Fetched(Fields::of_object(rest).unwrap()))),
@@ -233,7 +241,7 @@ impl World {
             at += ms(400);
         }
         self.ear(end + ms(60), EarEvent::SpeechEnded { at: to });
-        let done = end + ms(200);
+        let done = end + ms(200) + self.final_delay;
         self.ear(done, EarEvent::Final { text: text.to_owned(), from, to, confidence: 0.9 });
         done
     }
