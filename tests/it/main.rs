@@ -2,4 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod architecture;
+mod conversation;
+mod crm;
+mod demo;
+mod mistakes;
 mod sipp;
+mod survival;

@@ -57,14 +57,14 @@ const CASES: &[Case] = &[
     Case {
         name: "digest-401",
         scenario: "challenge-401",
-        values: &[("ALGORITHM", "MD5"), ("MS", "7000")],
+        values: &[("ALGORITHM", "MD5"), ("MS", "12000")],
         wire: |trace| answers_challenge(trace, "Authorization"),
         ..TALK
     },
     Case {
         name: "digest-407",
         scenario: "challenge-407",
-        values: &[("ALGORITHM", "SHA-256"), ("MS", "7000")],
+        values: &[("ALGORITHM", "SHA-256"), ("MS", "12000")],
         wire: |trace| answers_challenge(trace, "Proxy-Authorization"),
         ..TALK
     },
@@ -80,6 +80,8 @@ const CASES: &[Case] = &[
     Case {
         name: "answer-after-cancel",
         scenario: "answer-after-cancel",
+        // What our CANCEL stands for; the far side's 200 came too late to count.
+        code: Some(487),
         wire: |trace| requests(trace, "CANCEL", 1).and(requests(trace, "ACK", 1)).and(requests(trace, "BYE", 1)),
         ..NO_ANSWER
     },
@@ -87,7 +89,7 @@ const CASES: &[Case] = &[
     Case {
         name: "answer-again-and-again",
         scenario: "answer-again-and-again",
-        values: &[("MS", "6000")],
+        values: &[("MS", "12000")],
         wire: |trace| requests(trace, "ACK", 3),
         ..TALK
     },
@@ -107,7 +109,7 @@ const CASES: &[Case] = &[
     Case {
         name: "early-media",
         scenario: "early-media",
-        values: &[("MS", "7000")],
+        values: &[("AUDIO", "short"), ("MS", "7000")],
         answered: true,
         voices: (false, true),
         ..CASE
@@ -129,8 +131,10 @@ async fn whatever_the_far_side_does_there_is_one_result_and_one_push() {
     let _turn = gate::whole().await;
     let mut platform = Platform::start(Setup::default()).await.unwrap();
     let folder = platform.folder().to_owned();
-    let voice = Speech::espeak("Hello, who is this? I am standing in the kitchen and I can hardly hear you.").unwrap();
-    voice.write_ulaw(&folder.join("voice.ulaw")).unwrap();
+    let voice = Speech::espeak("Hello, who is this? I am in the kitchen.").unwrap();
+    let pause = Speech::silence(0.4);
+    pause.clone().then(&voice).until(40.0).write_ulaw(&folder.join("voice.ulaw")).unwrap();
+    Speech::espeak("Please wait.").unwrap().write_ulaw(&folder.join("short.ulaw")).unwrap();
     Speech::silence(60.0).write_ulaw(&folder.join("silence.ulaw")).unwrap();
     let (stopped, crm, failures) = {
         let crm = Crm::start().await.unwrap();
@@ -202,7 +206,9 @@ fn check_result(case: &Case, call: &str, result: &Value) -> Result<()> {
     is("recording_status", json!(if case.answered { "complete" } else { "none" }))?;
     ensure!(result["answered_at"].is_string() == case.answered, "answered_at is {}", result["answered_at"]);
     let talked = result["call_duration_seconds"].as_f64().context("no duration")?;
-    ensure!((talked > 0.0) == case.answered, "it lasted {talked} s");
+    // The far side may hang up within a millisecond.
+    let least = if case.voices.1 { 3.0 } else { 0.0 };
+    ensure!(if case.answered { talked >= least } else { talked == 0.0 }, "it lasted {talked} s");
     ensure!((result["recording_url"] == "") != case.answered, "recording_url is {}", result["recording_url"]);
     Ok(())
 }
@@ -251,9 +257,13 @@ async fn check_recording(world: &World, case: &Case, result: &Value, push: &Push
         let (crosstalk, _) = likeness(&wav.right, &world.voice.samples);
         ensure!(like > 0.9, "the customer's side is like the customer by {like:.2} at {at:.1} s, {left:.1} s of sound");
         ensure!(crosstalk < 0.6, "the bot's side is like the customer by {crosstalk:.2}");
-        ensure!(at < 2.5, "the customer, who spoke at once, is heard from {at:.1} s on");
+        ensure!((0.2..2.0).contains(&at), "the customer, who spoke after 0.4 s, is heard from {at:.1} s on");
     } else {
         ensure!(left < 0.3, "{left:.1} s of sound on the side of a silent customer");
+    }
+    if case.name == "early-media" {
+        let heard = result["transcript"].as_array().is_some_and(|lines| lines.iter().any(|l| l["speaker"] == "customer"));
+        ensure!(!heard, "early media counts as the customer");
     }
     if bot {
         ensure!(right > 1.5, "only {right:.1} s of sound on the bot's side");

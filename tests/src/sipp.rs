@@ -13,7 +13,7 @@ use crate::ports;
 use crate::process::Process;
 
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/sipp");
-const MEDIA_PORTS: u16 = 8;
+const MEDIA_PORTS: u16 = 4;
 /// After the call, SIPp ends by itself.
 const END: Duration = Duration::from_secs(60);
 /// It gives up alone, whatever becomes of its test.
@@ -63,13 +63,15 @@ impl Sipp {
         }
         ensure!(!text.contains('@') || !has_placeholder(&text), "{scenario} has a value that nobody gave");
         let path = folder.path().join("scenario.xml");
-        fs::write(&path, text)?;
+        fs::write(&path, &text)?;
         let port = ports::one()?;
         let media = ports::block(MEDIA_PORTS)?;
         let mut command = Command::new("sipp");
         command.current_dir(folder.path()).arg("-sf").arg(&path);
         command.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", &port.to_string(), "-t", "u1", "-m", "1", "-nostdin"]);
-        command.args(["-min_rtp_port", &media.to_string(), "-max_rtp_port", &(media + MEDIA_PORTS - 1).to_string()]);
+        command.args(wanted_arguments(&text));
+        // What it streams comes from a port that it finds by itself; this one it only holds.
+        command.args(["-mp", &media.to_string()]);
         command.args(["-trace_msg", "-message_file", "messages.log", "-trace_err", "-error_file", "errors.log"]);
         command.args(["-timeout", LIFETIME_SECONDS, "-timeout_error"]);
         let process = Process::start(&format!("sipp {scenario}"), command)?;
@@ -82,7 +84,8 @@ impl Sipp {
     /// It was not; with what SIPp noted.
     pub async fn finish(mut self) -> Result<Vec<Message>> {
         let status = self.process.wait(END).await;
-        let errors = fs::read_to_string(self.path("errors.log")).unwrap_or_default();
+        let noted = fs::read_to_string(self.path("errors.log")).unwrap_or_default();
+        let errors = format!("{noted}\n{}", self.process.log());
         let trace = fs::read_to_string(self.path("messages.log")).unwrap_or_default();
         let status = status.with_context(|| format!("{errors}\n{trace}"))?;
         ensure!(status.success(), "sipp ended with {status}: {errors}\n{trace}");
@@ -100,6 +103,12 @@ impl Sipp {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// A scenario can ask for flags of SIPp: `<!-- arguments: -nr (why) -->`.
+fn wanted_arguments(scenario: &str) -> Option<&str> {
+    let (_, rest) = scenario.split_once("<!-- arguments: ")?;
+    rest.split_whitespace().next()
 }
 
 fn has_placeholder(text: &str) -> bool {

@@ -40,11 +40,16 @@ pub const VARIABLES: &str = r#"{"lead_id": 123456789012345678901234, "customer_n
 
 /// A bot with an opening message that only a hang-up ends, which tells `crm`.
 pub fn bot(id: &str, trunk: &str, crm: &str) -> Value {
+    let step = |number: usize| {
+        let question = if number == 0 { "" } else { "I see. And what else is new?" };
+        json!({"id": format!("step{number}"), "question": question, "expect": "free_text", "max_reprompts": 9, "reprompt": "Sorry?"})
+    };
+    let steps: Vec<Value> = (0..9).map(step).collect();
     json!({
         "bot_id": id, "name": id, "trunk_ids": [trunk],
         "opening_message": "Hello {{crm.customer_name}}, this is a call from Ringfleet about your account. How are you today?",
         "script": {
-            "steps": [{"id": "open", "expect": "free_text", "max_reprompts": 5, "reprompt": "Sorry?"}],
+            "steps": steps,
             "closing": "Thank you very much. Goodbye."
         },
         "voicemail": {"detect": false},
