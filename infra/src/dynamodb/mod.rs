@@ -1,6 +1,6 @@
 //! The stores of `domain::ports` over DynamoDB.
 //! It must never write without the condition its port states, and never take its own repeated write for a stranger's:
-//! the SDK repeats a request whose answer was lost, so each conditional write carries a mark (see [`write`]).
+//! the SDK repeats a request whose answer was lost, so each conditional write carries a mark (see `write.rs`).
 
 use std::sync::Arc;
 
