@@ -8,7 +8,7 @@ use ringfleet_tests::baresip::Baresip;
 use ringfleet_tests::crm::Crm;
 use ringfleet_tests::platform::{Platform, Setup};
 use ringfleet_tests::subjects::{bot, trunk};
-use ringfleet_tests::wav::{audible_seconds, likeness};
+use ringfleet_tests::wav::{audible_seconds, likeness, likeness_at};
 use ringfleet_tests::{gate, tools};
 use serde_json::{Value, json};
 
@@ -69,9 +69,10 @@ async fn call(speech: &Speech, part: &Speech) -> Result<Ended> {
     push.verify(stored["push"]["secret"].as_str().context("no secret")?)?;
     let wav = platform.api.recording(&result).await?;
     let talked = result["call_duration_seconds"].as_f64().context("no duration")?;
+    let (customer, at) = likeness(&wav.left, &part.samples);
     let voices = Voices {
-        customer: likeness(&wav.left, &part.samples).0,
-        crosstalk: likeness(&wav.right, &part.samples).0,
+        customer,
+        crosstalk: likeness_at(&wav.right, &part.samples, at),
         bot_seconds: audible_seconds(&wav.right),
         difference: (wav.seconds() - talked).abs(),
     };

@@ -11,7 +11,7 @@ use ringfleet_tests::crm::{Crm, Push};
 use ringfleet_tests::platform::{Platform, Setup};
 use ringfleet_tests::sipp::{Message, Sipp};
 use ringfleet_tests::subjects::{VARIABLES, bot, trunk_with_account};
-use ringfleet_tests::wav::{audible_seconds, likeness};
+use ringfleet_tests::wav::{audible_seconds, likeness, likeness_at};
 use ringfleet_tests::{digest, gate, tools};
 use serde_json::{Value, json};
 
@@ -125,7 +125,9 @@ struct World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_far_side_does_there_is_one_result_and_one_push() {
-    if !tools::can_run("sipp", &["sipp", "flite", "espeak-ng"]) {
+    let name = "whatever_the_far_side_does_there_is_one_result_and_one_push";
+    // A bot that hears nobody apologises and hangs up before most far sides have done what they do.
+    if !tools::can_run(name, &["sipp", "flite", "espeak-ng"]) || !tools::can_hear(name) {
         return;
     }
     let _turn = gate::whole().await;
@@ -254,7 +256,7 @@ async fn check_recording(world: &World, case: &Case, result: &Value, push: &Push
     let (left, right) = (audible_seconds(&wav.left), audible_seconds(&wav.right));
     if customer {
         let (like, at) = likeness(&wav.left, &world.voice.samples);
-        let (crosstalk, _) = likeness(&wav.right, &world.voice.samples);
+        let crosstalk = likeness_at(&wav.right, &world.voice.samples, at);
         ensure!(like > 0.9, "the customer's side is like the customer by {like:.2} at {at:.1} s, {left:.1} s of sound");
         ensure!(crosstalk < 0.6, "the bot's side is like the customer by {crosstalk:.2}");
         ensure!((0.2..2.0).contains(&at), "the customer, who spoke after 0.4 s, is heard from {at:.1} s on");

@@ -14,7 +14,8 @@ use ringfleet_tests::{gate, tools};
 use serde_json::Value;
 
 const CALL: Duration = Duration::from_secs(90);
-const PUSH: Duration = Duration::from_secs(60);
+/// A message that was lost with its queue is found again when the analyzer's lease is over.
+const PUSH: Duration = Duration::from_secs(90);
 /// Checkpoints come every second: by then some are stored.
 const TALKED: Duration = Duration::from_secs(5);
 
@@ -33,7 +34,7 @@ struct Live {
 
 async fn live() -> Result<Live> {
     let crm = Crm::start().await?;
-    let platform = Platform::start(Setup { external: true, deaf: true, ..Setup::default() }).await?;
+    let platform = Platform::start(Setup { external: true, ..Setup::default() }).await?;
     ensure!(platform.ready()["sip"].is_null(), "an external fleet has no SIP here: {}", platform.ready());
     let server = platform.fleet_server("alpha").await?;
     let voice = Speech::espeak("Hello? Yes, I am listening to you. Please go on, I have a lot of time today.")?;
@@ -59,7 +60,8 @@ impl Live {
         push.verify(&self.secret)?;
         let body = push.json()?;
         ensure!(body["why"] == "server_lost" && body["disposition"] == "ERROR", "{body}");
-        ensure!(body["session"] == self.call.as_str() && body["lead"] == "123456789012345678901234", "{body}");
+        let known = body["session"] == self.call.as_str() && body["lead"] == "123456789012345678901234";
+        ensure!(known && body["greeting"] == "Dear Asha Rao!", "the CRM got {body} of {result}");
         Ok(result)
     }
 
@@ -87,8 +89,9 @@ impl Live {
     }
 }
 
+/// A bot that hears nobody apologises and hangs up: without the models no call lasts long enough to be cut off.
 fn can_run(test: &str) -> bool {
-    tools::can_run(test, &["sipp", "espeak-ng", "flite"])
+    tools::can_run(test, &["sipp", "espeak-ng", "flite"]) && tools::can_hear(test)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +193,7 @@ async fn a_platform_that_is_killed_in_mid_call_ends_it_at_its_next_start() {
     let _turn = gate::whole().await;
     let test = async {
         let crm = Crm::start().await?;
-        let mut platform = Platform::start(Setup { deaf: true, ..Setup::default() }).await?;
+        let mut platform = Platform::start(Setup::default()).await?;
         let audio = Speech::espeak("Hello? Who is calling me?")?.until(100.0);
         let audio = audio.write_ulaw(&platform.folder().join("voice.ulaw"))?;
         let sipp = Sipp::start("talk-until-bye", &[("AUDIO", &audio.display().to_string())])?;

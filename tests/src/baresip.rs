@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::audio::Speech;
+use crate::api::DIALLED;
 use crate::ports;
 use crate::process::Process;
 
@@ -37,7 +38,8 @@ impl Baresip {
         let media = ports::block(MEDIA_PORTS)?;
         let config = config(port, media, &wav.display().to_string());
         fs::write(folder.path().join("config"), config)?;
-        let account = format!("<sip:customer@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n");
+        // It takes calls for its own user only: that is the number which the tests dial.
+        let account = format!("<sip:{DIALLED}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=pcmu\n");
         fs::write(folder.path().join("accounts"), account)?;
         fs::write(folder.path().join("contacts"), "")?;
         let mut command = Command::new("baresip");

@@ -51,6 +51,13 @@ pub fn likeness(whole: &[i16], part: &[i16]) -> (f64, f64) {
     best.map_or((0.0, 0.0), |(likeness, shift)| (likeness, shift as f64 * 0.02))
 }
 
+/// How alike the loudness of `part` is to that of the stretch of `whole` that begins at `at`, seconds: what of a voice
+/// that is heard there leaks to the other side.
+pub fn likeness_at(whole: &[i16], part: &[i16], at: f64) -> f64 {
+    let whole = envelope(whole);
+    correlation(&whole[((at / 0.02).round() as usize).min(whole.len())..], &envelope(part))
+}
+
 fn envelope(samples: &[i16]) -> Vec<f64> {
     let loudness = |frame: &[i16]| {
         let power: f64 = frame.iter().map(|sample| f64::from(*sample) * f64::from(*sample)).sum();
@@ -102,6 +109,8 @@ mod tests {
         recording.extend([0; 8000]);
         let (found, at) = likeness(&recording, &voice);
         assert!(found > 0.98 && (at - 1.0).abs() < 0.05, "{found} at {at}");
+        assert!(likeness_at(&recording, &voice, at) > 0.98);
+        assert!(likeness_at(&recording, &voice, at + 1.0) < 0.4);
         let (other, _) = likeness(&recording, &warble(4, 2));
         assert!(other < 0.4, "{other}");
         assert_eq!(likeness(&[0; 80_000], &voice).0, 0.0);
