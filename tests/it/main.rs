@@ -7,4 +7,5 @@ mod crm;
 mod demo;
 mod mistakes;
 mod sipp;
+mod soak;
 mod survival;

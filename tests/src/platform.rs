@@ -93,6 +93,14 @@ impl Platform {
         self.process.log()
     }
 
+    /// Its resident memory, KiB, and open files.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn holds(&self) -> Result<(u64, usize)> {
+        self.process.holds()
+    }
+
     /// SIGTERM: it must drain and end well.
     ///
     /// # Errors

@@ -149,9 +149,16 @@ impl Process {
         if sent.success() { Ok(()) } else { bail!("{} can't be sent {signal}", self.name) }
     }
 
-    /// Its end is expected: no last words in the test's output.
-    pub fn expect_end(&mut self) {
-        self.ended = true;
+    /// What it holds now: resident memory, KiB, and open files.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn holds(&self) -> Result<(u64, usize)> {
+        let id = self.child.id().with_context(|| format!("{} has ended", self.name))?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+        Ok((resident.context("no VmRSS")?, std::fs::read_dir(format!("/proc/{id}/fd"))?.count()))
     }
 
     fn last_words(&self) -> String {
