@@ -3,7 +3,7 @@
 
 /// Words without marks; digits without grouping commas; `₹` as `rs`; `15k` as `15`, `k`; `5th` stays whole.
 pub(crate) fn words(text: &str) -> Vec<String> {
-    let chars: Vec<char> = text.chars().flat_map(char::to_lowercase).collect();
+    let chars: Vec<char> = rejoined(text).chars().collect();
     let mut words = Vec::new();
     let mut at = 0;
     while at < chars.len() {
@@ -26,6 +26,12 @@ pub(crate) fn words(text: &str) -> Vec<String> {
         }
     }
     words
+}
+
+/// In lower case; recognisers also write `to-morrow`, as books of a hundred years ago do.
+fn rejoined(text: &str) -> String {
+    let text: String = text.chars().flat_map(char::to_lowercase).collect();
+    text.replace("to-day", "today").replace("to-morrow", "tomorrow").replace("to-night", "tonight")
 }
 
 /// Reads a number and an ordinal ending; answers where it ends.
@@ -74,6 +80,7 @@ mod tests {
         check("9,8,7", &["9", "8", "7"]);
         check("15k, 2.5 lakh", &["15", "k", "2.5", "lakh"]);
         check("twenty-five", &["twenty", "five"]);
+        check("Day after to-morrow.", &["day", "after", "tomorrow"]);
         check("98765 43210.", &["98765", "43210"]);
         check("जी हाँ।", &["जी", "हाँ"]);
         check("", &[]);
