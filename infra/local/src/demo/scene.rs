@@ -67,8 +67,8 @@ impl Scene {
 }
 
 fn phone_config(persona: &Persona, password: &str) -> PhoneConfig {
-    // Not the bot's own voice, so that one hears who speaks.
-    let voices = vec![VoiceSpec::new(Engine::Flite, "rms")];
+    // The bot's voice, higher, so that one hears who speaks: of all that is there the recogniser knows it best.
+    let voices = vec![VoiceSpec { pitch_permille: 1120, ..VoiceSpec::new(Engine::Piper, "joe") }];
     let mut config = PhoneConfig::new(persona.clone(), voices);
     config.ring = RING;
     config.account =

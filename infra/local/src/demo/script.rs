@@ -37,7 +37,7 @@ pub(super) fn bot(url: &str, token: &str, secret: &str) -> Value {
         "name": "Payment reminder",
         "language": "en-IN",
         "timezone": ZONE,
-        "opening_message": "Hello, this is Joe from Sunrise Finance. Am I speaking with {{crm.customer_name}}?",
+        "opening_message": "Hello, this is Sunrise Finance calling. Am I speaking with {{crm.customer_name}}?",
         "script": dialogue(),
         "trunk_ids": [TRUNK],
         "max_call_duration_seconds": 150,
@@ -62,7 +62,7 @@ fn dialogue() -> Value {
             },
             {
                 "id": "day",
-                "question": "Thank you. Your payment of {{crm.amount_due}} rupees is due on {{crm.due_date}}. On which day can you pay?",
+                "question": "Thank you. Your payment of {{crm.amount_due}} rupees is due on {{crm.due_date}}. On which day can you pay it?",
                 "expect": "date",
                 "reprompt": "Sorry, which day was that?",
                 "field": "promise_date",
@@ -70,7 +70,7 @@ fn dialogue() -> Value {
             },
             {
                 "id": "method",
-                "question": "Good. How would you like to pay? By card, or by bank transfer?",
+                "question": "Good. Would you like to pay by card, or by bank transfer?",
                 "expect": "choice",
                 "choices": {METHOD: ["transfer", "bank"], "card": ["credit card", "debit card"]},
                 "reprompt": "Sorry, by card, or by bank transfer?",
@@ -84,7 +84,7 @@ fn dialogue() -> Value {
                 "field": "reminder",
             },
         ],
-        "closing": "Thank you, {{crm.customer_name}}. I have noted {{crm.amount_due}} rupees by {{result.payment_method}}. Goodbye.",
+        "closing": "Thank you, {{crm.customer_name}}. I have noted {{crm.amount_due}} rupees by {{result.payment_method}}. Have a nice day.",
         "result": {
             "disposition": PROMISED,
             "remarks": "{{crm.customer_name}} pays {{crm.amount_due}} rupees on {{result.promise_date}} by {{result.payment_method}}",

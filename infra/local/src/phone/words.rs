@@ -1,8 +1,8 @@
 //! Compares what was said with what was recognised. It must never demand that a recogniser spells like a dictionary.
 
-/// Lower-case words without marks.
+/// Lower-case words without marks; a hyphen joins, as recognisers write `to-morrow` and `good-bye`.
 pub(super) fn words(text: &str) -> Vec<String> {
-    let letters = |c: char| if c == '\'' || c == '’' { None } else { Some(c) };
+    let letters = |c: char| if matches!(c, '\'' | '’' | '-') { None } else { Some(c) };
     let text: String = text.chars().filter_map(letters).flat_map(char::to_lowercase).collect();
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
@@ -21,10 +21,61 @@ pub fn name_heard(heard: &str, name: &str) -> bool {
     !name.is_empty() && name.iter().all(near)
 }
 
-/// Word error rate of `heard` against `said`: 0 is all right; more than 1 is possible.
+/// Word error rate of `heard` against `said`: 0 is all right; more than 1 is possible. Numbers are left out: what is
+/// written `4500` is spoken, and recognised, in words.
 pub fn error_rate(said: &str, heard: &str) -> f64 {
-    let (said, heard) = (words(said), words(heard));
+    let plain = |text| words(text).into_iter().filter(|word| !is_number(word)).collect::<Vec<_>>();
+    let (said, heard) = (plain(said), plain(heard));
     distance_of(&said, &heard) as f64 / said.len().max(1) as f64
+}
+
+fn is_number(word: &str) -> bool {
+    const NUMBERS: &[&str] = &[
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "hundred",
+        "thousand",
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+        "eleventh",
+        "twelfth",
+        "thirteenth",
+        "fourteenth",
+        "fifteenth",
+        "sixteenth",
+        "seventeenth",
+        "eighteenth",
+        "nineteenth",
+    ];
+    const TENS: &[&str] = &["twent", "thirt", "fort", "fift", "sixt", "sevent", "eight", "ninet"];
+    // Also "twentieth", and "twentyfive", which had a hyphen.
+    let tens = |start: &&str| word.strip_prefix(*start).is_some_and(|rest| rest.starts_with(['y', 'i']));
+    word.contains(|c: char| c.is_ascii_digit()) || NUMBERS.contains(&word) || TENS.iter().any(|start| tens(&start))
 }
 
 /// Equal, or long and one letter apart.
@@ -60,6 +111,7 @@ mod tests {
         let check = |text: &str, expect: &[&str]| assert_eq!(words(text), expect, "{text:?}");
         check("Yes, I don't.", &["yes", "i", "dont"]);
         check("15,000 rupees!", &["15", "000", "rupees"]);
+        check("Good-bye!", &["goodbye"]);
         check(" … ", &[]);
     }
 
@@ -93,8 +145,11 @@ mod tests {
         };
         check("Yes, this is Rahul.", "yes this is rahul", 0.0);
         check("Yes, this is Rahul.", "Yes, this is Raul.", 0.25);
-        check("one two", "one", 0.5);
-        check("one", "one two three", 2.0);
+        check("red blue", "red", 0.5);
+        check("red", "red green blue", 2.0);
+        check("Due tomorrow.", "due to-morrow", 0.0);
+        check("Pay 4500 on the 25th.", "Pay four thousand five hundred on the twenty-fifth.", 0.0);
+        check("Pay 4500 today.", "Play four thousand five hundred today.", 0.5);
         check("", "", 0.0);
     }
 }
