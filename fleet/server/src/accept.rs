@@ -4,14 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use call::io::Control;
 use domain::bot::Bot;
 use domain::call::{AnalysisStatus, CallRow, CallState, Direction, RecordingStatus};
 use domain::fleet::{DialAnswer, DialCommand, Refusal};
 use domain::ids::CallId;
+use domain::objects::CallObjects;
 use domain::ports::{CallEntry, Claim};
 use domain::trunk::Trunk;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::admission::Permit;
@@ -21,6 +24,8 @@ use crate::node::Node;
 
 /// Tries of the row's write when the table does not answer; a write that did happen is recognised as ours.
 const CREATE_TRIES: u32 = 2;
+/// How long the variables' copy may hold up the acceptance.
+const VARIABLES_LIMIT: Duration = Duration::from_millis(700);
 /// Beyond ring timeout and maximum duration, before the control plane may end the call by itself.
 const DEADLINE_MARGIN_SECONDS: i64 = 120;
 
@@ -30,7 +35,7 @@ pub(crate) struct Accepted {
     pub row: CallRow,
     pub bot: Arc<Bot>,
     pub trunk: Arc<Trunk>,
-    pub variables: Option<Box<serde_json::value::RawValue>>,
+    pub variables: Option<Box<RawValue>>,
     pub permit: Permit,
     pub guard: LiveGuard,
     pub control: mpsc::Receiver<Control>,
@@ -78,14 +83,24 @@ async fn accept(node: &Arc<Node>, command: DialCommand) -> Result<Accepted, Refu
     {
         tracing::warn!(%error, call.id = %row.call_id, "a crash now would cost this call's last seconds of recording");
     }
-    match claim(node, &row).await {
-        Ok(()) => {}
-        Err(refusal) => {
-            node.finishing.spool().forget(row.call_id);
-            return Err(refusal);
-        }
+    let (claimed, ()) = tokio::join!(claim(node, &row), keep_variables(node, &row, command.variables.as_deref()));
+    if let Err(refusal) = claimed {
+        node.finishing.spool().forget(row.call_id);
+        return Err(refusal);
     }
     Ok(Accepted { row, bot: Arc::new(bot), trunk: Arc::new(trunk), variables: command.variables, permit, guard, control })
+}
+
+/// Stores what the dialout brought, so that a server lost before its first checkpoint does not take it along.
+/// A bucket that is slow does not hold up the acceptance.
+async fn keep_variables(node: &Node, row: &CallRow, variables: Option<&RawValue>) {
+    let Some(variables) = variables else { return };
+    let key = CallObjects::of(row).variables();
+    let body = Bytes::copy_from_slice(variables.get().as_bytes());
+    let put = node.ports.objects.put(&key, "application/json", body);
+    if !matches!(tokio::time::timeout(VARIABLES_LIMIT, put).await, Ok(Ok(()))) {
+        tracing::warn!(call.id = %row.call_id, "the variables are not in the bucket before the first checkpoint");
+    }
 }
 
 /// Puts the row; a row that is there already is ours if it names us: then an earlier try got through unheard.

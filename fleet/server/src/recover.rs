@@ -7,6 +7,9 @@ use domain::call::{CallRow, CallState, Finisher, RecordingStatus, Terminal};
 use domain::outcome::EndReason;
 use domain::ports::CallEntry;
 use domain::result::Record;
+use domain::variables::Fields;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::finish::spool::{Begun, Ended, SpoolError};
 use crate::node::Node;
@@ -54,10 +57,10 @@ pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReaso
         started_at: row.started_at,
         recorded: row.answered_at.is_some(),
     };
-    let has_recording = node.finishing.spool().wav(row.call_id).exists();
+    // A file without sound is that of a call that was never answered.
+    let recorded_ms = crate::recording::length_ms(&node.finishing.spool().wav(row.call_id)).filter(|length| *length > 0);
     let now = node.ports.clock.now();
     let talked = row.answered_at.map_or(0, |at| now.duration_since(at).as_millis().max(0));
-    let recorded_ms = if has_recording { crate::recording::length_ms(&node.finishing.spool().wav(row.call_id)) } else { None };
     let terminal = Terminal {
         ended_at: now,
         answered_at: row.answered_at,
@@ -65,7 +68,7 @@ pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReaso
         sip_code: None,
         // The time between crash and restart was no talk: what was recorded is the best measure of it.
         duration_ms: recorded_ms.unwrap_or_else(|| u64::try_from(talked).unwrap_or(0)),
-        recording_status: if has_recording { RecordingStatus::Pending } else { RecordingStatus::None },
+        recording_status: if recorded_ms.is_some() { RecordingStatus::Pending } else { RecordingStatus::None },
         warnings: Vec::new(),
     };
     let node = node.clone();
@@ -76,14 +79,23 @@ pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReaso
     });
 }
 
-/// What was said up to the last checkpoint, where there is one.
+/// What was said up to the last checkpoint; before the first one, what the dialout brought.
 async fn last_checkpoint(node: &Node, begun: &Begun) -> Record {
-    match node.ports.objects.get(&begun.objects().checkpoint_record()).await {
-        Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),
-        Ok(None) => Record::default(),
+    let keys = begun.objects();
+    if let Some(record) = stored(node, &keys.checkpoint_record()).await {
+        return record;
+    }
+    let variables: Option<Box<RawValue>> = stored(node, &keys.variables()).await;
+    let crm = variables.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default();
+    Record { variables, crm, ..Record::default() }
+}
+
+async fn stored<T: DeserializeOwned>(node: &Node, key: &str) -> Option<T> {
+    match node.ports.objects.get(key).await {
+        Ok(bytes) => serde_json::from_slice(&bytes?).ok(),
         Err(error) => {
-            tracing::warn!(%error, call.id = %begun.call_id, "the checkpoint's transcript can't be read");
-            Record::default()
+            tracing::warn!(%error, "a checkpoint can't be read");
+            None
         }
     }
 }

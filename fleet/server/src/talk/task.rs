@@ -50,7 +50,11 @@ pub(super) async fn talk(node: &Arc<Node>, facts: Facts<'_>, control: mpsc::Rece
     let (rehearsal, plan_variables) = (plan.context.clone(), plan.variables.clone());
     let core = Call::new(Instant::now(), plan);
     let media = leg.audio.media.clone();
-    let (record, seen) = watch::channel(Record { variables: facts.variables.map(ToOwned::to_owned), ..Record::default() });
+    let (record, seen) = watch::channel(Record {
+        variables: facts.variables.map(ToOwned::to_owned),
+        crm: plan_variables.clone(),
+        ..Record::default()
+    });
     let progress = Progress::start(node.ports.calls.clone(), facts.row.call_id, facts.row.owner.clone());
     let source = crate::recording::Source {
         objects: node.ports.objects.clone(),
@@ -229,7 +233,9 @@ impl Talk {
         self.fetching = None;
         let event = match fetched {
             Ok(fields) => {
-                let context = self.context.clone().with_crm(self.variables.clone().over(&fields));
+                let crm = self.variables.clone().over(&fields);
+                self.record.send_modify(|record| record.crm = crm.clone());
+                let context = self.context.clone().with_crm(crm);
                 rehearse::opening(&self.node, &self.bot, &context);
                 PrefetchEvent::Fetched(fields)
             }
