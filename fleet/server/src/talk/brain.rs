@@ -53,30 +53,23 @@ impl Brain {
 
     /// The next event of the running answer; never, while none runs.
     pub(super) async fn next(&mut self) -> BrainEvent {
-        loop {
-            let Some((turn, stream)) = &mut self.running else { return std::future::pending().await };
-            let turn = *turn;
-            match stream.next().await {
-                Some(LlmEvent::Token(text)) => return BrainEvent::Token { turn, text },
-                Some(LlmEvent::ToolCall(tool)) => {
-                    let arguments = arguments(&tool.arguments_json);
-                    return BrainEvent::ToolCall { turn, name: tool.name, arguments };
-                }
-                Some(LlmEvent::Done { .. }) => {
-                    self.running = None;
-                    return BrainEvent::Done { turn };
-                }
-                Some(LlmEvent::Failed(error)) => {
-                    tracing::warn!(%error, "the language model failed");
-                    self.running = None;
-                    return BrainEvent::Failed { turn };
-                }
-                None => {
-                    self.running = None;
-                    return BrainEvent::Failed { turn };
-                }
+        let Some((turn, stream)) = &mut self.running else { return std::future::pending().await };
+        let turn = *turn;
+        let event = match stream.next().await {
+            Some(LlmEvent::Token(text)) => return BrainEvent::Token { turn, text },
+            Some(LlmEvent::ToolCall(tool)) => {
+                let arguments = arguments(&tool.arguments_json);
+                return BrainEvent::ToolCall { turn, name: tool.name, arguments };
             }
-        }
+            Some(LlmEvent::Done { .. }) => BrainEvent::Done { turn },
+            Some(LlmEvent::Failed(error)) => {
+                tracing::warn!(%error, "the language model failed");
+                BrainEvent::Failed { turn }
+            }
+            None => BrainEvent::Failed { turn },
+        };
+        self.running = None;
+        event
     }
 }
 
