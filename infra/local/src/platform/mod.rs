@@ -19,7 +19,7 @@ use infra::schema::{self, Names};
 use infra::secrets::{DeploymentSecrets, create_if_absent};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use server::provider::{ModelSet, Speech, SpeechConfig};
-use server::{Server, Timing};
+use server::{Server, ServerConfig, Timing};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,13 +56,12 @@ impl Platform {
     /// # Errors
     /// One line that says what can't be had and what to do.
     pub async fn start(settings: Settings) -> Result<Self> {
-        match settings.fleet_mode {
-            FleetMode::External => Self::start_parts(settings, None).await,
-            FleetMode::Embedded => {
-                let speech = load_speech(settings.models_folder()).await?;
-                Self::start_parts(settings, Some(speech)).await
-            }
-        }
+        let wanted = Wanted::of(&settings)?;
+        let speech = match wanted.server {
+            Some(_) => Some(load_speech(settings.models_folder()).await?),
+            None => None,
+        };
+        Self::start_parts(settings, wanted, speech).await
     }
 
     /// As [`Platform::start`], with speech that the caller loaded, to share it.
@@ -70,15 +69,15 @@ impl Platform {
     /// # Errors
     /// As [`Platform::start`].
     pub async fn start_with(settings: Settings, speech: Arc<Speech>) -> Result<Self> {
-        Self::start_parts(settings, Some(speech)).await
+        let wanted = Wanted::of(&settings)?;
+        Self::start_parts(settings, wanted, Some(speech)).await
     }
 
-    async fn start_parts(settings: Settings, speech: Option<Arc<Speech>>) -> Result<Self> {
+    async fn start_parts(settings: Settings, wanted: Wanted, speech: Option<Arc<Speech>>) -> Result<Self> {
         let data = prepare_folder(&settings.data_folder())?;
         // What people mistype most is tried first, before anything is written.
         let (listener, address) = listen(settings.http).await?;
         let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
-        let language_model = wiring::language_model(&settings)?;
 
         let aws = aws::start(&settings, &data).await?;
         let names = Names::new(&settings.names);
@@ -91,9 +90,9 @@ impl Platform {
         let http = Http::serve(listener, router::api(functions.clone()));
 
         let metrics = metrics()?;
-        let server = match (settings.fleet_mode, &speech) {
-            (FleetMode::Embedded, Some(speech)) => {
-                let config = server_config(&settings, &data, language_model)?;
+        let server = match (wanted.server, &speech) {
+            (Some(mut config), Some(speech)) => {
+                config.spool = data.join(config.spool);
                 Some(server::start(config, adapters.server(), speech.clone(), Some(metrics.clone())).await?)
             }
             _ => None,
@@ -237,21 +236,28 @@ fn secrets(settings: &Settings, aws: &Aws, data: &Path) -> Result<(DeploymentSec
     Ok((DeploymentSecrets::file(&path), Some(path)))
 }
 
-fn server_config(
-    settings: &Settings,
-    data: &Path,
-    language_model: Option<server::provider::LlmConfig>,
-) -> Result<server::ServerConfig> {
-    let periods = &settings.periods;
-    let timing = Timing {
-        heartbeat: periods.heartbeat.0,
-        checkpoint: periods.checkpoint.0,
-        announce_by: periods.announce_by.0,
-        drain: periods.drain.0,
-    };
-    let mut config = settings.fleet.clone().check("local", timing, language_model)?;
-    config.spool = data.join(config.spool);
-    Ok(config)
+/// What can be judged before anything is started.
+struct Wanted {
+    /// None while the fleet is external.
+    server: Option<ServerConfig>,
+}
+
+impl Wanted {
+    fn of(settings: &Settings) -> Result<Self> {
+        let language_model = wiring::language_model(settings)?;
+        let periods = &settings.periods;
+        let timing = Timing {
+            heartbeat: periods.heartbeat.0,
+            checkpoint: periods.checkpoint.0,
+            announce_by: periods.announce_by.0,
+            drain: periods.drain.0,
+        };
+        let server = match settings.fleet_mode {
+            FleetMode::Embedded => Some(settings.fleet.clone().check("local", timing, language_model)?),
+            FleetMode::External => None,
+        };
+        Ok(Self { server })
+    }
 }
 
 /// The process's one recorder of metrics.

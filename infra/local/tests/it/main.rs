@@ -1,4 +1,6 @@
 //! Tests of the local platform from outside, over loopback sockets.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod demo;
 mod embedded;
+mod platform;

@@ -1,0 +1,9 @@
+//! `ringfleet` and `ringfleet-fleet` as processes: what they say, keep, refuse, and how they end.
+
+mod calls;
+mod fleet;
+mod mistakes;
+mod process;
+mod sink;
+mod start;
+mod uas;
