@@ -81,9 +81,9 @@ async fn a_server_that_is_killed_in_mid_call_leaves_one_result() {
     admin.create_bot(phone.port(), json!({})).await;
     let server = Running::start(server(&world, &platform, "one")).await;
     let call = admin.dial(json!({})).await;
-    phone.answer().await;
+    phone.ring().await;
     let path = format!("/api/v1/calls/{call}");
-    admin.until(&path, |call| call["state"] == "answered").await;
+    admin.until(&path, |call| call["state"] == "ringing").await;
     server.kill().await;
     let result = admin.until(&path, |call| call["state"] == "ended").await;
     assert_eq!((&result["disconnected_by"], &result["end_reason"]), (&json!("error"), &json!("server_lost")));

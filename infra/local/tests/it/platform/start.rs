@@ -59,31 +59,35 @@ async fn sigterm_lets_a_call_finish_and_a_second_one_does_not() {
     admin.create_bot(phone.port(), json!({})).await;
 
     let call = admin.dial(json!({})).await;
-    let dialog = phone.answer().await;
-    admin.until(&format!("/api/v1/calls/{call}"), |call| call["state"] == "answered").await;
+    let ringing = phone.ring().await;
+    admin.until(&format!("/api/v1/calls/{call}"), |call| call["state"] == "ringing").await;
     running.signal("TERM");
     admin.until("/health/fleet", |fleet| fleet["workers"][0]["draining"] == true).await;
     let (status, refused) =
         admin.send("POST", "/api/v1/dialout", Some(json!({"bot_id":"b","to_number":"+919876543210"}))).await;
     assert_eq!((status, &refused["code"]), (503, &json!("no_capacity")));
     assert!(running.is_running());
-    phone.hang_up(&dialog).await;
+    phone.decline(&ringing).await;
     assert_eq!(running.ended().await.code(), Some(0));
 
     let key = running.text("admin_key");
     let mut again = world.up(&[]).await;
     let admin = again.client(&key);
     let result = admin.until(&format!("/api/v1/calls/{call}"), |call| call["state"] == "ended").await;
-    assert_eq!(result["disconnected_by"], "customer", "{result}");
+    assert_eq!(result["end_reason"], "declined", "{result}");
 
     let forced = admin.dial(json!({})).await;
-    phone.answer().await;
-    admin.until(&format!("/api/v1/calls/{forced}"), |call| call["state"] == "answered").await;
+    let ringing = phone.ring().await;
+    admin.until(&format!("/api/v1/calls/{forced}"), |call| call["state"] == "ringing").await;
     again.signal("TERM");
     admin.until("/health/fleet", |fleet| fleet["workers"][0]["draining"] == true).await;
     again.signal("TERM");
-    phone.request("BYE").await;
-    assert!(again.ended().await.code().is_some(), "it was not killed");
+    phone.cancelled(&ringing).await;
+    assert_eq!(again.ended().await.code(), Some(0));
+    let last = world.up(&[]).await;
+    let path = format!("/api/v1/calls/{forced}");
+    let result = last.client(&key).until(&path, |call| call["state"] == "ended").await;
+    assert_eq!((&result["disconnected_by"], &result["end_reason"]), (&json!("error"), &json!("drained")), "{result}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A phone as simple as can be: text in, text out, one call at a time (RFC 3261 §8.2). It shares no code with ours.
+//! A phone as simple as can be: text in, text out, one call at a time (RFC 3261 §8.2). It shares no code with ours, and has no sound.
 
 use std::net::SocketAddr;
 
@@ -6,13 +6,13 @@ use tokio::net::UdpSocket;
 
 use super::process::within;
 
-/// Answers INVITEs with one final response.
+/// Rings and refuses.
 pub(super) struct Uas {
     socket: UdpSocket,
 }
 
-/// An INVITE that was answered.
-pub(super) struct Dialog {
+/// A call that rings.
+pub(super) struct Ringing {
     invite: String,
     from: SocketAddr,
 }
@@ -27,7 +27,7 @@ impl Uas {
     }
 
     /// Waits for a request of this method; everything else is passed over.
-    pub(super) async fn request(&self, method: &str) -> (String, SocketAddr) {
+    async fn request(&self, method: &str) -> (String, SocketAddr) {
         let mut buffer = vec![0; 8192];
         loop {
             let (length, from) = within(self.socket.recv_from(&mut buffer)).await.unwrap();
@@ -41,48 +41,41 @@ impl Uas {
     /// Waits for an INVITE and refuses it.
     pub(super) async fn refuse(&self, status: &str) {
         let (invite, from) = self.request("INVITE").await;
-        self.respond(&invite, from, status, "").await;
+        self.respond(&invite, from, status).await;
         self.request("ACK").await;
     }
 
-    /// Waits for an INVITE and answers it; sound never comes.
-    pub(super) async fn answer(&self) -> Dialog {
+    /// Waits for an INVITE and rings.
+    pub(super) async fn ring(&self) -> Ringing {
         let (invite, from) = self.request("INVITE").await;
-        self.respond(&invite, from, "180 Ringing", "").await;
-        let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
-        self.respond(&invite, from, "200 OK", sdp).await;
+        self.respond(&invite, from, "180 Ringing").await;
+        Ringing { invite, from }
+    }
+
+    /// Ends the ringing with a refusal.
+    pub(super) async fn decline(&self, call: &Ringing) {
+        self.respond(&call.invite, call.from, "603 Decline").await;
         self.request("ACK").await;
-        Dialog { invite, from }
     }
 
-    /// Hangs up (RFC 3261 §15.1.1) and waits for the answer.
-    pub(super) async fn hang_up(&self, dialog: &Dialog) {
-        let Dialog { invite, from } = dialog;
-        let contact = header(invite, "Contact").trim_matches(['<', '>']);
-        let bye = format!(
-            "BYE {contact} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{};branch=z9hG4bK-bye\r\nMax-Forwards: 70\r\n\
-             From: {};tag=uas\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
-            self.port(),
-            header(invite, "To"),
-            header(invite, "From"),
-            header(invite, "Call-ID"),
-        );
-        self.socket.send_to(bye.as_bytes(), from).await.unwrap();
-        self.request("SIP/2.0 200").await;
+    /// Waits until the caller gives up (RFC 3261 §9.2).
+    pub(super) async fn cancelled(&self, call: &Ringing) {
+        let (cancel, from) = self.request("CANCEL").await;
+        self.respond(&cancel, from, "200 OK").await;
+        self.respond(&call.invite, call.from, "487 Request Terminated").await;
+        self.request("ACK").await;
     }
 
-    async fn respond(&self, request: &str, to: SocketAddr, status: &str, sdp: &str) {
-        let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    async fn respond(&self, request: &str, to: SocketAddr, status: &str) {
         let response = format!(
             "SIP/2.0 {status}\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=uas\r\nCall-ID: {}\r\nCSeq: {}\r\n\
-             Contact: <sip:127.0.0.1:{}>\r\n{kind}Content-Length: {}\r\n\r\n{sdp}",
+             Contact: <sip:127.0.0.1:{}>\r\nContent-Length: 0\r\n\r\n",
             header(request, "Via"),
             header(request, "From"),
             header(request, "To"),
             header(request, "Call-ID"),
             header(request, "CSeq"),
             self.port(),
-            sdp.len(),
         );
         self.socket.send_to(response.as_bytes(), to).await.unwrap();
     }
