@@ -37,11 +37,11 @@ fn reminder(id: &str, crm: &str) -> Value {
     bot
 }
 
-/// Words of one side, in lower case.
+/// Words of one side, in lower case; recognisers write hyphens where they like.
 fn words(result: &Value, speaker: &str) -> String {
     let lines = result["transcript"].as_array().cloned().unwrap_or_default();
     let said = lines.iter().filter(|line| line["speaker"] == speaker).filter_map(|line| line["text"].as_str());
-    said.collect::<Vec<_>>().join(" ").to_lowercase()
+    said.collect::<Vec<_>>().join(" ").to_lowercase().replace('-', "")
 }
 
 struct Ended {

@@ -1,3 +1,5 @@
+//! Hours that cross midnight, zones that change their clocks, and when a closed bot opens next.
+
 use serde_json::json;
 
 use super::*;

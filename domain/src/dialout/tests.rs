@@ -1,3 +1,5 @@
+//! Dialout bodies: what is read, what is refused and with which words.
+
 use base64::Engine;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Numbers as people write them, and what may not be dialled.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! JSON that others read differently is refused: duplicates, depth, broken text.
+
 use proptest::prelude::*;
 use serde_json::Value;
 

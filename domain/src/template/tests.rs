@@ -1,3 +1,5 @@
+//! The grammar of templates, and which namespace wins.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

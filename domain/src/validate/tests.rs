@@ -1,3 +1,5 @@
+//! Every rule on bots and trunks, with a case that breaks it.
+
 use serde_json::{Value, json};
 
 use super::*;

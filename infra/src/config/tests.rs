@@ -1,3 +1,5 @@
+//! Layers of settings, one over the other, and errors that name key and place.
+
 use std::collections::BTreeMap;
 use std::io::Write;
 

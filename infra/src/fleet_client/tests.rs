@@ -1,3 +1,5 @@
+//! The client of fleet servers against a server on loopback: signatures, answers, silence.
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 

@@ -1,3 +1,5 @@
+//! Every address and URL that a user must not be able to reach, and how answers are bounded.
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};

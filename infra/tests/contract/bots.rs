@@ -1,3 +1,5 @@
+//! Bots and their versions.
+
 use domain::bot::Bot;
 use domain::ids::{BotId, TrunkId};
 use domain::ports::{Entropy, Put, StoreError};

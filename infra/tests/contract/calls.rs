@@ -1,3 +1,5 @@
+//! Calls: claims, steps forward, ends that are written once, and what is due.
+
 use std::sync::Arc;
 
 use domain::call::{

@@ -1,3 +1,5 @@
+//! Deliveries: leases, tries, and what is due.
+
 use domain::delivery::{AttemptRow, Channel, DeliveryRow, DeliveryState, webhook_id};
 use domain::ids::CallId;
 use domain::ports::Owned;

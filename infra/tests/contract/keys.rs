@@ -1,3 +1,5 @@
+//! API keys.
+
 use domain::api_key::{ApiKeyRow, BotScope, Role, mint};
 use domain::ids::{BotId, KeyId};
 use infra::clock::OsEntropy;

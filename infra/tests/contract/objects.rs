@@ -1,3 +1,5 @@
+//! Objects: bytes, files, and URLs that work for a while.
+
 use std::io::Write;
 use std::time::Duration;
 

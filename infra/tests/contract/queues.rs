@@ -1,3 +1,5 @@
+//! Queues: delays, visibility, and the dead letter.
+
 use std::time::Duration;
 
 use domain::delivery::Channel;

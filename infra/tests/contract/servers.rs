@@ -1,3 +1,5 @@
+//! Fleet servers: epochs that rise, and heartbeats that only the latest may write.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::fleet::ServerRow;

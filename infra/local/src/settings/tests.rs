@@ -1,3 +1,5 @@
+//! The sample file explains every setting, and says its true default.
+
 use std::collections::BTreeSet;
 use std::io::Write;
 
