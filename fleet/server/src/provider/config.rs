@@ -153,7 +153,7 @@ pub struct LlmConfig {
 /// How long a turn may wait for a language model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LlmDeadlines {
-    /// From the request to the answer's headers.
+    /// From the request to the answer's headers; some servers hold them back until the first token.
     pub connect: Duration,
     /// From the request to the first token or tool call.
     pub first_token: Duration,
@@ -164,7 +164,7 @@ pub struct LlmDeadlines {
 impl Default for LlmDeadlines {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(3),
+            connect: Duration::from_secs(5),
             first_token: Duration::from_secs(5),
             between_tokens: Duration::from_secs(4),
         }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod llm;
 pub mod models;
+mod onnx;
 mod queue;
 pub mod speech;
 pub mod stt;

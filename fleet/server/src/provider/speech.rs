@@ -2,10 +2,9 @@
 //! It must never keep a server from starting: what is missing is said, and calls go on without it.
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread::available_parallelism;
-
-use rten::ThreadPool;
+use std::thread::{self, available_parallelism};
 
 use super::config::{Engine, VoiceSpec};
 use super::error::ProviderError;
@@ -13,7 +12,7 @@ use super::models::{ModelSet, PiperFiles};
 use super::stt::segmenter::SegmentConfig;
 use super::stt::{LocalStt, NoStt, RecogniserPool, Stt, moonshine};
 use super::tts::flite::{self, Flite};
-use super::tts::piper::{self, Piper, PiperVoice};
+use super::tts::piper::{self, Piper};
 use super::tts::{LocalTts, NoTts, SynthesiserPool, SynthesiserSet, Tts};
 
 /// Languages that Moonshine tiny-en knows.
@@ -24,10 +23,8 @@ const LANGUAGES: &[&str] = &["en"];
 pub struct SpeechConfig {
     /// Threads that recognise; each holds its own model of about 100 MB.
     pub stt_threads: usize,
-    /// Threads that synthesise; the voice's weights are shared.
+    /// Threads that synthesise; each holds its own voice of about 150 MB.
     pub tts_threads: usize,
-    /// Cores that one clause may use.
-    pub clause_cores: usize,
     /// Bytes of audio kept of what was said before.
     pub cache_bytes: usize,
     pub segments: SegmentConfig,
@@ -43,7 +40,6 @@ impl Default for SpeechConfig {
         Self {
             stt_threads: half.max(2),
             tts_threads: half,
-            clause_cores: 2.min(cores),
             cache_bytes: 32 << 20,
             segments: SegmentConfig::default(),
             default_voice: VoiceSpec::new(Engine::Piper, "joe"),
@@ -96,9 +92,13 @@ impl Speech {
     ///
     /// Never fails: what can't be had is in [`Speech::status`].
     pub fn load(models: &ModelSet, config: SpeechConfig) -> Self {
-        let mut status = SpeechStatus::default();
-        let stt = load_stt(models, &config, &mut status);
-        let tts = load_tts(models, &config, &mut status);
+        let ((stt, heard), (tts, spoken)) = thread::scope(|scope| {
+            let stt = scope.spawn(|| load_stt(models, &config));
+            let tts = load_tts(models, &config);
+            (stt.join().unwrap_or_else(|panic| resume_unwind(panic)), tts)
+        });
+        let status =
+            SpeechStatus { stt: heard.stt, tts: spoken.tts, warnings: [heard.warnings, spoken.warnings].concat() };
         Self { stt, tts, default_voice: config.default_voice, status }
     }
 
@@ -140,7 +140,8 @@ impl Speech {
     }
 }
 
-fn load_stt(models: &ModelSet, config: &SpeechConfig, status: &mut SpeechStatus) -> Arc<dyn Stt> {
+fn load_stt(models: &ModelSet, config: &SpeechConfig) -> (Arc<dyn Stt>, SpeechStatus) {
+    let mut status = SpeechStatus::default();
     let loaded = match &models.moonshine {
         Some(files) => moonshine::load(files, config.stt_threads.max(1)).and_then(RecogniserPool::start),
         None => Err(ProviderError::Unavailable { what: "the speech recognition model" }),
@@ -148,64 +149,63 @@ fn load_stt(models: &ModelSet, config: &SpeechConfig, status: &mut SpeechStatus)
     match loaded {
         Ok(pool) => {
             status.stt = Some(pool.vendor());
-            Arc::new(LocalStt::new(pool, config.segments, LANGUAGES))
+            (Arc::new(LocalStt::new(pool, config.segments, LANGUAGES)), status)
         }
         Err(error) => {
-            status
-                .warnings
-                .push(format!("NOBODY LISTENS on this server: {}; bots hear silence and keys only", described(&error)));
-            Arc::new(NoStt)
+            let why = described(&error);
+            status.warnings.push(format!("NOBODY LISTENS on this server: {why}; bots hear silence and keys only"));
+            (Arc::new(NoStt), status)
         }
     }
 }
 
-fn load_tts(models: &ModelSet, config: &SpeechConfig, status: &mut SpeechStatus) -> Arc<dyn Tts> {
-    let voice = load_piper(models.piper_joe.as_ref(), status);
+fn load_tts(models: &ModelSet, config: &SpeechConfig) -> (Arc<dyn Tts>, SpeechStatus) {
+    let mut status = SpeechStatus::default();
+    let threads = config.tts_threads.max(1);
+    let mut voices = load_piper(models.piper_joe.as_ref(), threads, &mut status);
     let flite = Flite::is_available();
-    match (&voice, flite) {
-        (None, true) => status.warnings.push("flite speaks for all voices: it sounds robotic".to_owned()),
-        (None, false) => status
-            .warnings
-            .push("NOBODY SPEAKS on this server: neither the Piper voice nor flite is there; on Debian: apt-get install flite".to_owned()),
-        (Some(_), _) => {}
+    if !flite && voices.is_empty() {
+        let advice = "neither the Piper voice nor flite is there; on Debian: apt-get install flite";
+        status.warnings.push(format!("NOBODY SPEAKS on this server: {advice}"));
+        return (Arc::new(NoTts), status);
     }
-    let threads = Arc::new(ThreadPool::with_num_threads(config.clause_cores.max(1)));
-    let set = || -> Result<SynthesiserSet, ProviderError> {
-        let piper = voice.as_ref().map(|voice| Box::new(Piper::new(Arc::clone(voice), Arc::clone(&threads))) as _);
+    if voices.is_empty() {
+        status.warnings.push("flite speaks for all voices: it sounds robotic".to_owned());
+    } else {
+        status.tts.push(piper::VENDOR);
+    }
+    let set = |_| -> Result<SynthesiserSet, ProviderError> {
+        let piper = voices.pop().map(|voice| Box::new(voice) as _);
         let flite = if flite { Some(Box::new(Flite::new()?) as _) } else { None };
         Ok(SynthesiserSet { piper, flite })
     };
-    let sets: Result<Vec<SynthesiserSet>, ProviderError> = (0..config.tts_threads.max(1)).map(|_| set()).collect();
+    let sets: Result<Vec<SynthesiserSet>, ProviderError> = (0..threads).map(set).collect();
     match sets.and_then(|sets| SynthesiserPool::start(sets, config.cache_bytes)) {
         Ok(pool) => {
-            status.tts.extend(voice.is_some().then_some(piper::VENDOR));
             status.tts.extend(flite.then_some(flite::VENDOR));
-            Arc::new(LocalTts::new(pool))
+            (Arc::new(LocalTts::new(pool)), status)
         }
         Err(error) => {
-            if voice.is_some() || flite {
-                status.warnings.push(format!("NOBODY SPEAKS on this server: {}", described(&error)));
-            }
-            Arc::new(NoTts)
+            status.tts.clear();
+            status.warnings.push(format!("NOBODY SPEAKS on this server: {}", described(&error)));
+            (Arc::new(NoTts), status)
         }
     }
 }
 
-fn load_piper(files: Option<&PiperFiles>, status: &mut SpeechStatus) -> Option<Arc<PiperVoice>> {
-    let files = files?;
+/// A voice for each thread; none where the voice can't be had, with a warning unless it is just not there.
+fn load_piper(files: Option<&PiperFiles>, threads: usize, status: &mut SpeechStatus) -> Vec<Piper> {
+    let Some(files) = files else { return Vec::new() };
     if !piper::has_phonemizer() {
-        status
-            .warnings
-            .push("the Piper voice needs espeak-ng for its phonemes; on Debian: apt-get install espeak-ng".to_owned());
-        return None;
+        let advice = "the Piper voice needs espeak-ng for its phonemes; on Debian: apt-get install espeak-ng";
+        status.warnings.push(advice.to_owned());
+        return Vec::new();
     }
-    match PiperVoice::load("joe", files) {
-        Ok(voice) => Some(Arc::new(voice)),
-        Err(error) => {
-            status.warnings.push(format!("the Piper voice can't be used: {}", described(&error)));
-            None
-        }
-    }
+    let voices: Result<Vec<Piper>, ProviderError> = (0..threads).map(|_| Piper::load("joe", files)).collect();
+    voices.unwrap_or_else(|error| {
+        status.warnings.push(format!("the Piper voice can't be used: {}", described(&error)));
+        Vec::new()
+    })
 }
 
 /// With the engine's own words: at start-up nobody has said anything yet.

@@ -10,7 +10,6 @@ use super::models::ModelSet;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says why a test proves nothing here. With `RINGFLEET_REQUIRE_MODELS` set that is a failure.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 pub(super) fn skip(reason: &str) {
     assert!(std::env::var_os("RINGFLEET_REQUIRE_MODELS").is_none(), "required, but {reason}");
     eprintln!("SKIPPED: {reason}");

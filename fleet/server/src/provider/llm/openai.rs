@@ -88,12 +88,8 @@ impl OpenAi {
             .authorised(self.client.post(self.url("chat/completions")))
             .header(header::ACCEPT, "text/event-stream")
             .json(&body(&self.config.model, request));
-        let response = timeout_at(begun + deadlines.connect.max(deadlines.first_token), call.send());
-        let connect = tokio::time::sleep_until(begun + deadlines.connect);
-        let response = tokio::select! {
-            response = response => response.map_err(|_| missed(Deadline::Connect))?.map_err(|e| connection(&e))?,
-            () = connect => return Err(missed(Deadline::Connect)),
-        };
+        let response = timeout_at(begun + deadlines.connect, call.send());
+        let response = response.await.map_err(|_| missed(Deadline::Connect))?.map_err(|e| connection(&e))?;
         timing::record(Kind::Llm, VENDOR, "connect", begun.elapsed());
         let response = accepted(response).await?;
         self.relay(begun, response, events).await?;

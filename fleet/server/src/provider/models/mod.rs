@@ -34,9 +34,10 @@ pub struct MoonshineFiles {
     pub tokenizer: PathBuf,
 }
 
-/// One Piper voice.
+/// One Piper voice; it runs on the same ONNX Runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PiperFiles {
+    pub runtime: PathBuf,
     pub model: PathBuf,
     pub config: PathBuf,
 }
@@ -93,7 +94,13 @@ impl ModelSet {
             decoder: dir.join(MOONSHINE.folder).join(catalog::DECODER),
             tokenizer: dir.join(MOONSHINE.folder).join(catalog::TOKENIZER),
         });
-        let piper_joe = present(dir, &PIPER_JOE, &mut missing).then(|| PiperFiles {
+        let runtime = dir.join(MOONSHINE.folder).join(catalog::RUNTIME);
+        let voice = present(dir, &PIPER_JOE, &mut missing);
+        if voice && !runtime.is_file() {
+            missing.lost.push(PIPER_JOE.what);
+        }
+        let piper_joe = (voice && runtime.is_file()).then(|| PiperFiles {
+            runtime,
             model: dir.join(PIPER_JOE.folder).join(catalog::JOE_MODEL),
             config: dir.join(PIPER_JOE.folder).join(catalog::JOE_CONFIG),
         });
@@ -156,6 +163,16 @@ mod tests {
         let missing = missing.unwrap();
         assert_eq!(missing.files, [Path::new(MOONSHINE.folder).join(catalog::TOKENIZER)]);
         assert_eq!(missing.lost, ["speech recognition (Moonshine)"]);
+    }
+
+    #[test]
+    fn without_the_runtime_nothing_speaks_or_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), &MOONSHINE, catalog::RUNTIME);
+        put(dir.path(), &PIPER_JOE, "");
+        let (set, missing) = ModelSet::scan(dir.path());
+        assert_eq!(set, ModelSet::default());
+        assert_eq!(missing.unwrap().lost, [MOONSHINE.what, PIPER_JOE.what]);
     }
 
     #[test]

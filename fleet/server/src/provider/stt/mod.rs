@@ -8,6 +8,7 @@ pub mod segmenter;
 mod session;
 mod tokenizer;
 mod voice;
+mod voicing;
 
 use std::fmt;
 

@@ -2,18 +2,18 @@
 //! It must never be called on a tokio worker: one second of audio costs a tenth of a second of CPU.
 
 use std::borrow::Cow;
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use ort::environment::Environment;
 use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 
 use super::pool::{Recogniser, Transcript};
 use super::tokenizer::Tokenizer;
-use crate::provider::error::{Detail, ProviderError};
+use super::voicing::has_voice;
+use crate::provider::error::ProviderError;
 use crate::provider::models::MoonshineFiles;
+use crate::provider::onnx;
 
 /// Vendor word.
 pub const VENDOR: &str = "moonshine";
@@ -71,12 +71,22 @@ enum DecoderInput {
 
 impl Moonshine {
     fn load(files: &MoonshineFiles, tokenizer: Arc<Tokenizer>) -> Result<Self, ProviderError> {
-        let environment = environment(&files.runtime)?;
-        let encoder = session(&environment, &files.encoder)?;
-        let decoder = session(&environment, &files.decoder)?;
+        let encoder = onnx::load(VENDOR, &files.runtime, &files.encoder)?;
+        let decoder = onnx::load(VENDOR, &files.runtime, &files.decoder)?;
         let decoder_inputs =
             decoder.inputs().iter().map(|input| DecoderInput::parse(input.name())).collect::<Result<_, _>>()?;
-        Ok(Self { encoder, decoder, decoder_inputs, tokenizer })
+        let mut moonshine = Self { encoder, decoder, decoder_inputs, tokenizer };
+        // So that the first call does not wait for the first run.
+        moonshine.listen(&[0.0; SHORTEST], &|| true)?;
+        Ok(moonshine)
+    }
+
+    /// Tokens of `audio` and the mean logarithm of their probabilities; `None` if told to stop.
+    fn listen(&mut self, audio: &[f32], go_on: &dyn Fn() -> bool) -> Result<Option<(Vec<usize>, f32)>, ProviderError> {
+        let seconds = audio.len() as f32 / RATE as f32;
+        let limit = (seconds * TOKENS_PER_SECOND) as usize + 4;
+        let states = self.encode(audio).map_err(|e| ProviderError::engine(VENDOR, "encoding", e))?;
+        self.decode(&states, limit, go_on).map_err(|e| ProviderError::engine(VENDOR, "decoding", e))
     }
 
     fn encode(&mut self, audio: &[f32]) -> ort::Result<DynValue> {
@@ -160,11 +170,11 @@ impl Recogniser for Moonshine {
     }
 
     fn transcribe(&mut self, audio: &[f32], go_on: &dyn Fn() -> bool) -> Result<Option<Transcript>, ProviderError> {
-        let seconds = audio.len() as f32 / RATE as f32;
-        let limit = (seconds * TOKENS_PER_SECOND) as usize + 4;
-        let states = self.encode(audio).map_err(|e| ProviderError::engine(VENDOR, "encoding", e))?;
-        let decoded = self.decode(&states, limit, go_on).map_err(|e| ProviderError::engine(VENDOR, "decoding", e))?;
-        Ok(decoded.map(|(tokens, mean_log)| Transcript {
+        if !has_voice(audio) {
+            return Ok(Some(Transcript { text: String::new(), confidence: 0.0 }));
+        }
+        let heard = self.listen(audio, go_on)?;
+        Ok(heard.map(|(tokens, mean_log)| Transcript {
             text: self.tokenizer.decode(&tokens),
             confidence: mean_log.exp().clamp(0.0, 1.0),
         }))
@@ -220,32 +230,6 @@ fn likeliest(logits: &[f32], vocabulary: usize) -> (usize, f32) {
     }
     let sum: f32 = logits.iter().map(|&logit| (logit - highest).exp()).sum();
     (best, -sum.ln())
-}
-
-fn session(environment: &Environment, file: &Path) -> Result<Session, ProviderError> {
-    let failed = |e: ort::Error| ProviderError::engine(VENDOR, "loading", e);
-    // One thread each: the pool's threads are the parallelism, and spinning would starve the calls.
-    let mut builder = Session::builder(environment)
-        .map_err(failed)?
-        .with_intra_threads(1)
-        .and_then(|builder| builder.with_inter_threads(1))
-        .and_then(|builder| builder.with_intra_op_spinning(false))
-        .map_err(|e| ProviderError::engine(VENDOR, "loading", e))?;
-    builder.commit_from_file(file).map_err(failed)
-}
-
-/// The process's one ONNX Runtime; the first library that was asked for stays.
-fn environment(runtime: &Path) -> Result<Environment, ProviderError> {
-    static ENVIRONMENT: OnceLock<Result<Environment, Detail>> = OnceLock::new();
-    let environment = ENVIRONMENT.get_or_init(|| {
-        let builder = ort::init_from(runtime).map_err(|e| Detail::new(&e.to_string()))?;
-        builder.with_name("ringfleet").with_telemetry(false).build().map_err(|e| Detail::new(&e.to_string()))
-    });
-    environment.clone().map_err(|detail| ProviderError::Engine {
-        vendor: VENDOR,
-        doing: "loading the ONNX Runtime",
-        detail,
-    })
 }
 
 #[cfg(test)]

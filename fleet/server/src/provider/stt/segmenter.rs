@@ -126,8 +126,7 @@ impl Segmenter {
     /// Ends the running segment now.
     pub fn endpoint(&mut self, cues: &mut Vec<Cue>) {
         if let Some(mut speech) = self.speech.take() {
-            self.conclude(&mut speech, self.position, cues);
-            cues.push(Cue::Ended { at: speech.last_voice });
+            self.end(&mut speech, cues);
             // The frames that were voice must not begin the next segment.
             self.recent.clear();
         }
@@ -157,8 +156,7 @@ impl Segmenter {
         let silence = self.position - speech.last_voice;
         let length = self.position - speech.start;
         if silence >= self.config.end_ms * MS {
-            self.conclude(&mut speech, self.position, cues);
-            cues.push(Cue::Ended { at: speech.last_voice });
+            self.end(&mut speech, cues);
             return None;
         }
         if silence >= self.config.speculate_ms * MS {
@@ -188,6 +186,12 @@ impl Segmenter {
             let to = end.min(voice_end + self.config.tail_ms * MS).max(speech.start);
             cues.push(Cue::Speculate { from: speech.start, to });
         }
+    }
+
+    fn end(&self, speech: &mut Speech, cues: &mut Vec<Cue>) {
+        self.speculate(speech, self.position, cues);
+        cues.push(Cue::Ended { at: speech.last_voice });
+        self.conclude(speech, self.position, cues);
     }
 
     fn conclude(&self, speech: &mut Speech, end: u64, cues: &mut Vec<Cue>) {

@@ -50,20 +50,20 @@ fn silence_and_clicks_are_nothing() {
 
 #[test]
 fn one_word() {
-    check("......####..........", "started@384, speculate 144..752, conclude 384..640, ended@640");
-    check("####......", "started@0, speculate 0..368, conclude 0..256, ended@256");
+    check("......####..........", "started@384, speculate 144..752, ended@640, conclude 384..640");
+    check("####......", "started@0, speculate 0..368, ended@256, conclude 0..256");
 }
 
 #[test]
 fn doubt_sustains_but_does_not_begin() {
-    check("??????##????......", "started@384, speculate 144..880, conclude 384..768, ended@768");
+    check("??????##????......", "started@384, speculate 144..880, ended@768, conclude 384..768");
 }
 
 #[test]
 fn a_short_pause_is_speculated_on_but_does_not_end_the_segment() {
     check(
         "......####..####......",
-        "started@384, speculate 144..752, speculate 144..1136, conclude 384..1024, ended@1024",
+        "started@384, speculate 144..752, speculate 144..1136, ended@1024, conclude 384..1024",
     );
 }
 
@@ -71,8 +71,8 @@ fn a_short_pause_is_speculated_on_but_does_not_end_the_segment() {
 fn two_segments() {
     check(
         "......####......####......",
-        "started@384, speculate 144..752, conclude 384..640, ended@640, \
-         started@1024, speculate 784..1392, conclude 1024..1280, ended@1280",
+        "started@384, speculate 144..752, ended@640, conclude 384..640, \
+         started@1024, speculate 784..1392, ended@1280, conclude 1024..1280",
     );
 }
 
@@ -88,7 +88,7 @@ fn partials_come_with_new_speech_and_thin_out() {
 fn endpoint_ends_at_once() {
     let (mut segmenter, mut cues) = play(SegmentConfig::default(), "......####");
     segmenter.endpoint(&mut cues);
-    assert_eq!(words(&cues), "started@384, speculate 144..640, conclude 384..640, ended@640");
+    assert_eq!(words(&cues), "started@384, speculate 144..640, ended@640, conclude 384..640");
     cues.clear();
     segmenter.endpoint(&mut cues);
     segmenter.frame(0.9, &mut cues);
@@ -100,7 +100,7 @@ fn endpoint_after_speculation_decodes_nothing_again() {
     let (mut segmenter, mut cues) = play(SegmentConfig::default(), "......####...");
     cues.clear();
     segmenter.endpoint(&mut cues);
-    assert_eq!(words(&cues), "conclude 384..640, ended@640");
+    assert_eq!(words(&cues), "ended@640, conclude 384..640");
 }
 
 fn check_long(script: &str) -> Vec<(u64, u64)> {

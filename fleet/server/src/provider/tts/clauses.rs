@@ -185,10 +185,7 @@ mod tests {
 
     #[test]
     fn what_has_no_sound_is_left_out() {
-        check(
-            "Hello. -- ... 🙂 Bye.",
-            "Hello.[.] -- ... 🙂 Bye.[.]".replace("-- ...", "-- ...").replace("-- ... 🙂 Bye.", "🙂 Bye.").as_str(),
-        );
+        check("Hello. -- ... 🙂 Bye.", "Hello.[.] 🙂 Bye.[.]");
         check("!!! ???", "");
     }
 
@@ -197,7 +194,7 @@ mod tests {
         let text = "word ".repeat(100);
         let mut clauses = Clauses::new();
         let got = clauses.push(&text);
-        assert!(got[0].text.len() <= FIRST_LONGEST && got.len() >= 3);
+        assert!(got[0].text.len() <= FIRST_LONGEST && got.len() == 2);
         for clause in &got {
             assert!(clause.text.len() <= LATER_LONGEST && clause.text.ends_with("word") && clause.pause == Pause::None);
         }

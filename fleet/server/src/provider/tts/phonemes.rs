@@ -15,7 +15,7 @@ pub(super) struct VoiceConfig {
     pub(super) espeak: Espeak,
     #[serde(default)]
     pub(super) inference: Inference,
-    phoneme_id_map: BTreeMap<String, Vec<i32>>,
+    phoneme_id_map: BTreeMap<String, Vec<i64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,8 +64,7 @@ pub(super) fn parts(clause: &str) -> Vec<Part> {
             _ if text.len() >= LONGEST_PART && c.is_whitespace() || text.len() >= LONGEST_PART + 100 => {
                 close(&mut parts, &mut text, ',')
             }
-            // `[[…]]` is espeak-ng's way to write phonemes; a line break is its end of text.
-            _ => text.push(if c.is_control() || matches!(c, '[' | ']' | '<' | '>') { ' ' } else { c }),
+            _ => text.push(if is_spoken(c) { c } else { ' ' }),
         }
     }
     close(&mut parts, &mut text, '.');
@@ -96,6 +95,13 @@ fn audible_mark(c: char) -> Option<char> {
     })
 }
 
+/// espeak-ng reads `[[…]]` as phonemes and a line break as the end, and would name each emoji and asterisk.
+fn is_spoken(c: char) -> bool {
+    let markup = matches!(c, '[' | ']' | '<' | '>' | '*' | '_' | '`' | '~' | '|');
+    let pictogram = c >= '\u{2190}' && !c.is_alphanumeric();
+    !(c.is_control() || markup || pictogram)
+}
+
 fn is_title(text: &str) -> bool {
     let word = text.rsplit(char::is_whitespace).next().unwrap_or("");
     matches!(word.to_lowercase().as_str(), "mr" | "mrs" | "ms" | "dr" | "prof" | "st" | "sr" | "jr")
@@ -106,11 +112,11 @@ impl VoiceConfig {
     /// marks around, padding between, as Piper was trained.
     ///
     /// Returns how many phonemes the voice does not know, too.
-    pub(super) fn ids(&self, spoken: &[(String, char)]) -> (Vec<i32>, usize) {
+    pub(super) fn ids(&self, spoken: &[(String, char)]) -> (Vec<i64>, usize) {
         let pad = self.symbol('_').unwrap_or(&[0]);
         let mut ids = Vec::new();
         let mut unknown = 0;
-        let mut put = |symbol: char, ids: &mut Vec<i32>| match self.symbol(symbol) {
+        let mut put = |symbol: char, ids: &mut Vec<i64>| match self.symbol(symbol) {
             Some(numbers) => {
                 ids.extend_from_slice(numbers);
                 ids.extend_from_slice(pad);
@@ -131,7 +137,7 @@ impl VoiceConfig {
         (ids, unknown)
     }
 
-    fn symbol(&self, symbol: char) -> Option<&[i32]> {
+    fn symbol(&self, symbol: char) -> Option<&[i64]> {
         self.phoneme_id_map.get(symbol.encode_utf8(&mut [0; 4]) as &str).map(Vec::as_slice)
     }
 }
@@ -165,6 +171,8 @@ mod tests {
         check_parts("Hello Mr. Rao!", &[("Hello Mr Rao", '!')]);
         check_parts("Well... yes — of course", &[("Well", '.'), ("yes", ','), ("of course", '.')]);
         check_parts("[[phonemes]] <b>\nhere", &[("phonemes    b  here", '.')]);
+        check_parts("**Great** news 🙂!", &[("Great   news", '!')]);
+        check_parts("ठीक है।", &[("ठीक है", '.')]);
         check_parts("...!", &[]);
     }
 
@@ -183,7 +191,7 @@ mod tests {
         .unwrap()
     }
 
-    fn check_ids(spoken: &[(&str, char)], expect: &[i32], unknown: usize) {
+    fn check_ids(spoken: &[(&str, char)], expect: &[i64], unknown: usize) {
         let spoken: Vec<(String, char)> = spoken.iter().map(|(p, m)| ((*p).to_owned(), *m)).collect();
         assert_eq!(config().ids(&spoken), (expect.to_vec(), unknown), "{spoken:?}");
     }
