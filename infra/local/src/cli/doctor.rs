@@ -199,10 +199,12 @@ fn data_check(folder: &Path) -> Check {
     let Some(free) = free_space(&there) else { return ok("data", folder.display().to_string()) };
     let detail = format!("{}: {} MiB free", folder.display(), free / 1024 / 1024);
     let fix = "free some space, or choose another folder with --data";
-    match free {
-        ..NEEDED_SPACE => not_ok("data", Status::Fail, detail, fix),
-        ..COMFORTABLE_SPACE => not_ok("data", Status::Warn, detail, fix),
-        _ => ok("data", detail),
+    if free < NEEDED_SPACE {
+        not_ok("data", Status::Fail, detail, fix)
+    } else if free < COMFORTABLE_SPACE {
+        not_ok("data", Status::Warn, detail, fix)
+    } else {
+        ok("data", detail)
     }
 }
 
