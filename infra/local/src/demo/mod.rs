@@ -16,6 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use infra::config::TelemetryConfig;
+use secrecy::ExposeSecret;
 use serde_json::json;
 use server::provider::{ModelSet, Speech};
 use tokio::signal::unix::{SignalKind, signal};
@@ -83,11 +84,15 @@ async fn play(args: &DemoArgs) -> Result<ExitCode> {
     };
     let mut scene = Scene::set(settings, folder.path(), speech.clone()).await?;
     screen.scene(&scene, speech.status());
-    let evidence = watch::call(&mut scene, &screen, wav).await;
+    let evidence = watch::call(&mut scene, &screen, wav.clone()).await;
     scene.platform.stop(CancellationToken::new()).await;
+    // What only held the place of a recording that never came.
+    if std::fs::metadata(&wav).is_ok_and(|file| file.len() == 0) {
+        let _ = std::fs::remove_file(&wav);
+    }
     let evidence = evidence?;
     if let Folder::Kept(folder) = &folder {
-        screen.kept(folder);
+        screen.kept(folder, scene.admin_key.expose_secret());
     }
     Ok(conclude(args, &screen, &evidence, speech.status().stt.is_some()))
 }

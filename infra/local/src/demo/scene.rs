@@ -25,7 +25,7 @@ use crate::settings::Settings;
 
 /// The user part of the trunk's credentials.
 const USER: &str = "ringfleet";
-/// What a heartbeat, a retry and a sweep may take is nothing to wait for in a demo.
+/// Long enough to be seen, too short to be waited for.
 const RING: Duration = Duration::from_millis(1500);
 
 pub(super) struct Scene {
@@ -33,6 +33,8 @@ pub(super) struct Scene {
     pub(super) phone: Phone,
     pub(super) events: mpsc::Receiver<PhoneEvent>,
     pub(super) sink: Sink,
+    /// Worth knowing only where the platform's data is kept.
+    pub(super) admin_key: SecretString,
     /// With a client's key for the demo's bot.
     pub(super) client: Api,
     pub(super) persona: Persona,
@@ -53,7 +55,7 @@ impl Scene {
         settings.admin_key = Some(admin_key.clone());
         let platform = Platform::start_with(settings, speech).await?;
 
-        let admin = Api::new(&platform.ready().http, admin_key)?;
+        let admin = Api::new(&platform.ready().http, admin_key.clone())?;
         let (host, port) = (phone.address.ip().to_string(), phone.address.port());
         admin.put("/api/v1/admin/trunks", script::TRUNK, &script::trunk(&host, port, USER, &password)).await?;
         admin.put("/api/v1/admin/bots", script::BOT, &script::bot(&sink.url(), &token, &secret)).await?;
@@ -62,7 +64,7 @@ impl Scene {
         let key = key["key"].as_str().context("the platform minted no key")?;
         let client = Api::new(&platform.ready().http, SecretString::from(key))?;
         let variables = script::variables(&persona.name, today(Timestamp::now()));
-        Ok(Self { platform, phone, events, sink, client, persona, variables })
+        Ok(Self { platform, phone, events, sink, admin_key, client, persona, variables })
     }
 }
 

@@ -174,9 +174,10 @@ impl Screen {
         note(&format!("  {} ({length}; left the customer, right the bot)", path.display()));
     }
 
-    pub(super) fn kept(self, folder: &Path) {
+    pub(super) fn kept(self, folder: &Path, admin_key: &str) {
         self.heading("Data");
         note(&format!("  kept in {0}; go on with it: ringfleet up --data {0}", folder.display()));
+        note(&format!("  admin key: {admin_key}"));
     }
 
     pub(super) fn verdict(self, checks: &[Check], listens: bool) {

@@ -166,6 +166,7 @@ impl Phone {
             calls: AtomicU32::new(0),
             events,
         });
+        talk::rehearse(&line);
         tokio::spawn(serve(line, inbox, stop.clone()));
         Ok((Self { address, _stop: stop.drop_guard() }, told))
     }

@@ -11,7 +11,7 @@ use server::rtp::{AudioPort, Far};
 use super::{Conversation, Happening, Listening, PhoneLine, Reply};
 
 /// A customer takes a breath before the first word.
-const GREETING_AFTER: Duration = Duration::from_millis(400);
+const GREETING_AFTER: Duration = Duration::from_millis(250);
 /// How much longer the caller is waited for when its words call for no answer yet ("thank you", and a pause).
 const HESITATION: Duration = Duration::from_millis(2500);
 /// How long the words of the caller's last sentence are waited for, once the call is over.
@@ -56,6 +56,7 @@ struct Saying {
 }
 
 /// Whatever happens next.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, and nearly always the large one")]
 enum Input {
     Far(Option<Far>),
     Stream(StreamEvent),
@@ -225,6 +226,21 @@ impl Talk {
     fn tell(&self, what: Happening) {
         self.line.tell(self.number, self.at(), what);
     }
+}
+
+/// Speaks all of the persona's lines into the voice's cache, so that it answers as fast as a person does.
+pub(super) fn rehearse(line: &PhoneLine) {
+    let Some(mut mouth) = open_voice(&line.speech, &line.config.voices) else { return };
+    let lines = line.persona.lines.iter().map(|line| &line.says);
+    let texts: Vec<String> = std::iter::once(&line.persona.greeting).chain(lines).cloned().collect();
+    tokio::spawn(async move {
+        for (id, text) in (0..).map(UtteranceId).zip(texts.iter().filter(|text| !text.is_empty())) {
+            if mouth.say(id, text, true).is_err() {
+                return;
+            }
+            while let Some(TtsEvent::Audio { .. }) = mouth.events.recv().await {}
+        }
+    });
 }
 
 /// The first of the voices that is installed, else the server's own.

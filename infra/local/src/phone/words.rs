@@ -30,52 +30,15 @@ pub fn error_rate(said: &str, heard: &str) -> f64 {
 }
 
 fn is_number(word: &str) -> bool {
-    const NUMBERS: &[&str] = &[
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-        "hundred",
-        "thousand",
-        "first",
-        "second",
-        "third",
-        "fourth",
-        "fifth",
-        "sixth",
-        "seventh",
-        "eighth",
-        "ninth",
-        "tenth",
-        "eleventh",
-        "twelfth",
-        "thirteenth",
-        "fourteenth",
-        "fifteenth",
-        "sixteenth",
-        "seventeenth",
-        "eighteenth",
-        "nineteenth",
-    ];
+    const NUMBERS: &str = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen \
+        sixteen seventeen eighteen nineteen hundred thousand first second third fourth fifth sixth seventh eighth ninth \
+        tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth";
     const TENS: &[&str] = &["twent", "thirt", "fort", "fift", "sixt", "sevent", "eight", "ninet"];
     // Also "twentieth", and "twentyfive", which had a hyphen.
     let tens = |start: &&str| word.strip_prefix(*start).is_some_and(|rest| rest.starts_with(['y', 'i']));
-    word.contains(|c: char| c.is_ascii_digit()) || NUMBERS.contains(&word) || TENS.iter().any(|start| tens(&start))
+    word.contains(|c: char| c.is_ascii_digit())
+        || NUMBERS.split(' ').any(|number| number == word)
+        || TENS.iter().any(tens)
 }
 
 /// Equal, or long and one letter apart.
