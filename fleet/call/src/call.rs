@@ -174,7 +174,7 @@ impl Call {
         match self.stage {
             Stage::Dialing { .. } => {
                 self.line.answered = Some(now);
-                self.stage = Stage::Greeting { since: now, ringback_until: None };
+                self.stage = Stage::Greeting { since: now, ringing: None };
                 self.push(Effect::Progress(Progress::Answered));
                 self.push(Effect::Ear(EarCommand::Listen));
             }
@@ -243,7 +243,7 @@ impl Call {
     }
 
     /// Silences mouth and brain for good.
-    fn stop_talking(&mut self) {
+    pub(crate) fn stop_talking(&mut self) {
         if let Some(stop) = self.mouth.stop() {
             self.push(Effect::Mouth(stop));
         }

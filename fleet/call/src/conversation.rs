@@ -129,7 +129,7 @@ impl Call {
         let text = if echo { String::new() } else { text };
         self.hearing.finalise(now, &text, to);
         if !text.is_empty() {
-            self.line.busy_tones = 0;
+            self.line.busy_since = None;
             if self.detector.heard(&text, to) && self.may_be_machine() {
                 self.note_customer(&text, from);
                 self.machine(now, false);

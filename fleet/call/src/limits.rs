@@ -19,6 +19,8 @@ const GREETING_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_GREETING: Duration = Duration::from_secs(12);
 /// Longest wait after the answer for a pre-fetch that is still running.
 const PREFETCH_WAIT: Duration = Duration::from_millis(1500);
+/// A busy tone is the end if nobody says a word for this long.
+const BUSY_TONE_WAIT: Duration = Duration::from_secs(4);
 /// A machine that is silent for this long after its greeting is recording, beep or no beep.
 const MACHINE_PAUSE: Duration = Duration::from_secs(3);
 
@@ -35,6 +37,7 @@ impl Call {
             Stage::Greeting { .. } => earliest(&[
                 (self.max_duration_at(), Timer::MaxDuration),
                 (self.line.media_deadline(), Timer::NoMedia),
+                (self.busy_at(), Timer::BusyTone),
                 (self.opens_at(), Timer::Open),
                 (self.hearing.waits_until(), Timer::FinalWait),
                 (self.hearing.stuck_at(), Timer::StuckSpeech),
@@ -42,6 +45,7 @@ impl Call {
             Stage::Talking => earliest(&[
                 (self.max_duration_at(), Timer::MaxDuration),
                 (self.line.media_deadline(), Timer::NoMedia),
+                (self.busy_at(), Timer::BusyTone),
                 (self.hearing.waits_until(), Timer::FinalWait),
                 (self.hearing.stuck_at(), Timer::StuckSpeech),
                 (self.weighs_at(), Timer::WeighSpeech),
@@ -74,6 +78,7 @@ impl Call {
             Timer::RingTimeout => self.hang_up(now, Ending::RingTimeout),
             Timer::MaxDuration => self.hang_up(now, Ending::MaxDuration),
             Timer::NoMedia => self.hang_up(now, Ending::NoMedia),
+            Timer::BusyTone => self.hang_up(now, Ending::BusyTone),
             Timer::Open => self.open(now),
             Timer::EndOfTurn => self.turn_over(now),
             Timer::FinalWait => self.final_is_late(now),
@@ -119,12 +124,20 @@ impl Call {
         self.line.answered.map(|at| at + Duration::from_secs(u64::from(self.plan.bot.max_call_duration_seconds)))
     }
 
+    fn busy_at(&self) -> Option<Instant> {
+        self.line.busy_since.map(|since| since + BUSY_TONE_WAIT)
+    }
+
     /// When the bot speaks first: after the customer's first words, or a short silence; later only for a ring-back tone
     /// or a pre-fetch that is about to come.
     fn opens_at(&self) -> Option<Instant> {
-        let Stage::Greeting { since, ringback_until } = self.stage else { return None };
+        let Stage::Greeting { since, ringing } = self.stage else { return None };
         if self.line.is_held() {
             return None;
+        }
+        if let Some(ringing) = ringing {
+            let person = self.hearing.ended().filter(|end| end.when > ringing.since && self.hearing.has_words());
+            return Some(person.map_or(ringing.until, |end| (end.when + GREETING_PAUSE).min(ringing.until)));
         }
         let polite = match (self.hearing.speaking(), self.hearing.ended()) {
             (Some(segment), _) => segment.since + LONGEST_GREETING,
@@ -132,7 +145,7 @@ impl Call {
             (None, None) => since + SPEAK_FIRST_AFTER,
         };
         let ready = if self.phrasing.awaited().is_some() { since + PREFETCH_WAIT } else { since };
-        Some(polite.max(ready).max(ringback_until.unwrap_or(since)))
+        Some(polite.max(ready))
     }
 
     fn turn_ends_at(&self) -> Option<Instant> {

@@ -22,7 +22,8 @@ pub(crate) struct Line {
     media: bool,
     missing_since: Option<Instant>,
     held: bool,
-    pub(crate) busy_tones: u32,
+    /// A busy tone was heard, and no word since.
+    pub(crate) busy_since: Option<Instant>,
     /// The customer pressed a key.
     pub(crate) keyed: bool,
     /// The bot's goodbye was played whole.

@@ -8,12 +8,8 @@ use domain::bot::VoicemailAction;
 use crate::call::Call;
 use crate::io::Tone;
 use crate::outcome::Ending;
-use crate::state::Stage;
+use crate::state::{Ringing, Stage};
 
-/// A ring-back tone after the answer keeps the opening waiting for one cadence.
-const RING_BACK_CADENCE: Duration = Duration::from_secs(5);
-/// Busy tones that make a far side that is gone.
-const BUSY_TONES: u32 = 2;
 /// Longest wait for a machine's beep.
 const BEEP_WAIT: Duration = Duration::from_secs(25);
 
@@ -27,19 +23,24 @@ impl Call {
                     self.machine(now, true);
                 }
             }
-            Tone::RingBack => {
-                let limit = Duration::from_secs(u64::from(self.plan.bot.ring_timeout_seconds));
-                if let Stage::Greeting { since, ringback_until } = &mut self.stage {
-                    *ringback_until = Some((now + RING_BACK_CADENCE).min(*since + limit));
-                }
-            }
+            Tone::RingBack => self.ring_back(now),
             Tone::BusyTone => {
-                self.line.busy_tones += 1;
-                if self.line.busy_tones >= BUSY_TONES && matches!(self.stage, Stage::Greeting { .. } | Stage::Talking) {
-                    self.hang_up(now, Ending::BusyTone);
-                }
+                self.line.busy_since.get_or_insert(now);
             }
         }
+    }
+
+    /// The answer was a gateway's, and the phone still rings: the bot takes back what it said to nobody and opens anew
+    /// once a person speaks.
+    fn ring_back(&mut self, now: Instant) {
+        let Some(answered) = self.line.answered.filter(|_| self.may_be_machine() && !self.transcript.has_customer())
+        else {
+            return;
+        };
+        self.stop_talking();
+        self.mouth.forget_cut();
+        let until = answered + Duration::from_secs(u64::from(self.plan.bot.ring_timeout_seconds));
+        self.stage = Stage::Greeting { since: answered, ringing: Some(Ringing { since: now, until }) };
     }
 
     pub(crate) fn may_be_machine(&self) -> bool {

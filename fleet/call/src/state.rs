@@ -15,7 +15,7 @@ pub(crate) enum Stage {
     /// Answered; the bot waits for the customer's "hello?" to end, or for a short silence.
     Greeting {
         since: Instant,
-        ringback_until: Option<Instant>,
+        ringing: Option<Ringing>,
     },
     Talking,
     /// An answering machine: waiting for its beep to leave the message.
@@ -37,6 +37,14 @@ pub(crate) enum Stage {
     Over,
 }
 
+/// A ring-back tone after the answer: nobody is there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ringing {
+    pub(crate) since: Instant,
+    /// The bot opens then at the latest.
+    pub(crate) until: Instant,
+}
+
 /// Every clock of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
@@ -46,6 +54,8 @@ pub(crate) enum Timer {
     MaxDuration,
     /// No packet ever came, or none for too long.
     NoMedia,
+    /// A busy tone and nobody who speaks.
+    BusyTone,
     /// The customer's turn is over.
     EndOfTurn,
     /// A final is late.

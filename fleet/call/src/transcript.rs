@@ -45,6 +45,11 @@ impl Transcript {
         self.open_customer = self.entries.iter().rposition(|entry| entry.speaker == Speaker::Customer);
     }
 
+    /// The customer was understood at least once.
+    pub(crate) fn has_customer(&self) -> bool {
+        self.entries.iter().any(|entry| entry.speaker == Speaker::Customer)
+    }
+
     /// Sets what was played of a bot's utterance; `entry` is the one it had before.
     pub(crate) fn bot(&mut self, entry: Option<usize>, heard: &str, from: Duration) -> Change {
         let index = match entry {

@@ -67,8 +67,10 @@ fn answered() {
     ends(json!({}), "answer\nwait 3\nvoice-fails\nsay 0.5 Yes.", EndReason::ProviderFailed);
     ends(json!({}), "voice-mute\nanswer", EndReason::ProviderFailed);
     ends(json!({}), "answer-silent", EndReason::NoMedia);
-    ends(json!({}), "answer\nwait 2\ntone busy\nwait 1\ntone busy", EndReason::Busy);
-    ends(json!({}), "answer\nwait 1\nbot\nsay 0.4 Yes.\nbot\ntone busy\nwait 1\ntone busy", EndReason::CustomerHangup);
+    ends(json!({}), "answer\nwait 2\ntone busy", EndReason::Busy);
+    ends(json!({}), "answer\nwait 1\nbot\nsay 0.4 Yes.\nbot\ntone busy", EndReason::CustomerHangup);
+    // A beep of the line that sounded like one: the customer speaks on.
+    ends(json!({}), "answer\nwait 1\nbot\ntone busy\nsay 0.4 Yes.\nbot\nwait 5\nbye", EndReason::CustomerHangup);
     ends(json!({}), "answer\nwait 1\nbot\nkey 5\nwait 60", EndReason::IdleSilence);
     ends(json!({}), "answer\nwait 1\nbot\ncough 1.5\nwait 60", EndReason::IdleSilence);
     ends(json!({}), "answer\nwait 1\nbot\ncough 0.3\nwait 60", EndReason::NoSpeech);

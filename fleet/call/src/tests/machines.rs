@@ -69,21 +69,32 @@ fn with_detection_off_a_machine_is_talked_to() {
 
 #[test]
 fn a_ring_back_tone_after_the_answer_is_waited_out() {
+    // The gateway answers, the bot opens, and only then is the tone recognised.
     let mut world = World::script(json!({}));
     check(
         &mut world,
         "answer
-         wait 0.5
+         wait 1.5
          tone ringback
-         wait 3
-         tone ringback
-         wait 2
+         wait 15
          say 0.5 Hello?
          bot
+         wait 0.5
+         say 0.5 Yes.
+         bot
          bye",
-        "customer: Hello?
+        "bot: Hello, a
+         customer: Hello?
          bot: Hello, am I speaking with Rahul?
+         customer: Yes.
+         bot: Your payment of 15000 rupees is due. Can you pay it today?
          = customer_hangup",
     );
-    assert!(world.said_at("Hello, am I speaking")[0] >= 6.0);
+    let opened = world.said_at("Hello, am I speaking");
+    assert!(opened.len() == 2 && (opened[1] - 17.4).abs() < 0.01, "{opened:?}");
+    // Nobody ever comes.
+    let mut world = World::script(json!({"ring_timeout_seconds": 30}));
+    world.play("answer\nwait 0.5\ntone ringback").finish();
+    assert_eq!(world.outcome().end_reason.as_str(), "no_speech");
+    assert_eq!(world.said_at("Hello, am I speaking"), [30.0]);
 }
