@@ -21,8 +21,9 @@ const UPLOADS: usize = 16;
 const RECORD_PATIENCE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long `sweep` leaves a call alone once its message is on the queue.
-const ANALYZE_DUE: Duration = Duration::from_secs(120);
+/// Once its message is on the queue, `sweep` leaves a call alone for this many times the announcement's own limit: 2 min
+/// if nothing else is set, and short where a test of whole processes wants to see a lost message found again.
+const SWEPT_AFTER: u32 = 2;
 
 #[derive(Debug, Clone)]
 pub(crate) struct FinishingConfig {
@@ -181,7 +182,7 @@ impl Finishing {
     async fn announce(&self, ended: &Ended) {
         let job = Job { call_id: ended.begun.call_id, channel: None };
         until_done("call-ended", || self.queues.send(QueueName::CallEnded, &ended.begun.bot_id, &job, Duration::ZERO)).await;
-        let due = self.clock.now().checked_add(ANALYZE_DUE).unwrap_or_else(|_| self.clock.now());
+        let due = self.clock.now().checked_add(self.config.announce_by * SWEPT_AFTER).unwrap_or_else(|_| self.clock.now());
         // Lost here means that analyze was faster.
         until_done("next step", || self.calls.take_step(ended.begun.call_id, &[NextStep::Announce], Some(NextStep::Analyze), due)).await;
     }
