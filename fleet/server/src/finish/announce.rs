@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::call::{Finisher, NextStep, RecordingStatus};
+use domain::call::{CallRow, Finisher, NextStep, RecordingStatus, Terminal};
 use domain::ids::CallId;
 use domain::ports::{Calls, Clock, Job, Objects, Owned, QueueName, Queues, StoreError};
 use tokio::sync::Semaphore;
@@ -140,8 +140,7 @@ impl Finishing {
     /// Whether the end that is stored is the one we wrote in an earlier try.
     async fn is_ours(&self, ended: &Ended) -> bool {
         let entry = until_done("call row", || self.calls.get(ended.begun.call_id)).await;
-        matches!(entry, Some(domain::ports::CallEntry::Call(row))
-            if row.end_reason == Some(ended.terminal.end_reason) && row.ended_at == Some(ended.terminal.ended_at))
+        matches!(entry, Some(domain::ports::CallEntry::Call(row)) if is_end_of(&row, &ended.terminal))
     }
 
     fn announce_at(&self, ended: &Ended) -> jiff::Timestamp {
@@ -188,6 +187,12 @@ impl Finishing {
     }
 }
 
+/// Whether a row's end is this one. The spool keeps a moment as it was, a table its whole milliseconds.
+fn is_end_of(row: &CallRow, terminal: &Terminal) -> bool {
+    let same_moment = row.ended_at.is_some_and(|at| at.as_millisecond() == terminal.ended_at.as_millisecond());
+    same_moment && row.end_reason == Some(terminal.end_reason)
+}
+
 /// Repeats an idempotent step until the outside does it, with growing pauses.
 async fn until_done<T, F, Fut>(what: &'static str, mut step: F) -> T
 where
@@ -205,5 +210,45 @@ where
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::outcome::EndReason;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    /// After a crash between terminal write and upload, the recording is only here: an end taken for somebody else's
+    /// would throw it away.
+    #[test]
+    fn an_end_read_back_from_the_table_is_still_ours() {
+        let row = |ended_at: &str, reason: &str| -> CallRow {
+            serde_json::from_value(json!({
+                "call_id": "01a20317-8731-7e86-8d34-f3a89a0f8795", "bot_id": "b", "bot_version": 1, "direction": "outbound",
+                "to_number": "+919876543210", "from_number": "+911140001234", "state": "ended",
+                "owner": {"server_id": "s", "epoch": 1}, "started_at": "2026-01-01T10:00:00Z",
+                "deadline": "2026-01-01T11:00:00Z", "ended_at": ended_at, "end_reason": reason,
+                "recording_status": "pending", "recording_token": "t", "analysis_status": "pending"
+            }))
+            .unwrap()
+        };
+        let terminal = Terminal {
+            ended_at: "2026-01-01T10:05:00.123456789Z".parse::<Timestamp>().unwrap(),
+            answered_at: None,
+            end_reason: EndReason::CustomerHangup,
+            sip_code: None,
+            duration_ms: 1,
+            recording_status: RecordingStatus::Pending,
+            warnings: Vec::new(),
+        };
+        let check = |ended_at: &str, reason: &str, expect: bool| {
+            assert_eq!(is_end_of(&row(ended_at, reason), &terminal), expect, "{ended_at} {reason}");
+        };
+        check("2026-01-01T10:05:00.123Z", "customer_hangup", true);
+        check("2026-01-01T10:05:00.124Z", "customer_hangup", false);
+        check("2026-01-01T10:05:00.123Z", "server_lost", false);
     }
 }
