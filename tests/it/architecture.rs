@@ -78,7 +78,14 @@ fn crates_import_only_what_they_may() {
         ),
         (
             "ringfleet-local",
-            &["ringfleet-domain", "ringfleet-functions", "ringfleet-infra", "ringfleet-media", "ringfleet-server", "ringfleet-sip"],
+            &[
+                "ringfleet-domain",
+                "ringfleet-functions",
+                "ringfleet-infra",
+                "ringfleet-media",
+                "ringfleet-server",
+                "ringfleet-sip",
+            ],
         ),
         ("ringfleet-tests", &["ringfleet-local"]),
     ]);
@@ -167,7 +174,8 @@ fn local_mode_is_a_choice_of_endpoints() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!("].concat(), ["unimple", "mented!("].concat()];
+    let marks =
+        [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!("].concat(), ["unimple", "mented!("].concat()];
     for path in sources() {
         let text = fs::read_to_string(&path).unwrap();
         for mark in &marks {

@@ -105,9 +105,15 @@ async fn a_customer_who_answers_is_understood_and_the_bot_hangs_up() {
         let ended = call(&speech, &identity).await?;
         let Ended { result, body, .. } = &ended;
         let heard = words(result, "customer");
-        ensure!(heard.contains("yes") && heard.contains("tomorrow"), "the customer was understood as {heard:?}: {result}");
+        ensure!(
+            heard.contains("yes") && heard.contains("tomorrow"),
+            "the customer was understood as {heard:?}: {result}"
+        );
         let said = words(result, "bot");
-        ensure!(said.contains("rahul") && said.contains("4200") && said.contains("goodbye"), "the bot said {said:?}: {result}");
+        ensure!(
+            said.contains("rahul") && said.contains("4200") && said.contains("goodbye"),
+            "the bot said {said:?}: {result}"
+        );
         ensure!(result["disconnected_by"] == "bot" && result["end_reason"] == "bot_hangup", "{result}");
         ensure!(body["disposition"] == "PROMISE_TO_PAY" && body["name"] == "Rahul", "the CRM got {body}; {result}");
         ensure!(result["latency"].as_array().is_some_and(|turns| turns.len() >= 2), "{result}");

@@ -68,7 +68,13 @@ fn check_same(tries: &[Push], secret: &str) -> Result<()> {
     }
     let ids: BTreeSet<&str> = tries.iter().map(|push| push.header("webhook-id")).collect();
     let bodies: BTreeSet<&[u8]> = tries.iter().map(|push| &push.body[..]).collect();
-    ensure!(ids.len() == 1 && bodies.len() == 1, "{} ids and {} bodies in {} tries", ids.len(), bodies.len(), tries.len());
+    ensure!(
+        ids.len() == 1 && bodies.len() == 1,
+        "{} ids and {} bodies in {} tries",
+        ids.len(),
+        bodies.len(),
+        tries.len()
+    );
     Ok(())
 }
 
@@ -101,8 +107,15 @@ async fn webhook() -> Result<()> {
             let hooked = crm.delivered(hook, RETRIES).await?;
             hooked.verify(secret)?;
             let body = hooked.json()?;
-            for name in ["session_id", "disconnected_by", "end_reason", "sip_code", "variables", "transcript", "started_at"] {
-                ensure!(body[name] == result[name], "{name} is {} in the webhook and {} in the API", body[name], result[name]);
+            for name in
+                ["session_id", "disconnected_by", "end_reason", "sip_code", "variables", "transcript", "started_at"]
+            {
+                ensure!(
+                    body[name] == result[name],
+                    "{name} is {} in the webhook and {} in the API",
+                    body[name],
+                    result[name]
+                );
             }
             ensure!(hooked.header("webhook-id") != push.header("webhook-id"), "push and webhook have the same id");
         }

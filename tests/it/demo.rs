@@ -37,7 +37,12 @@ fn check(told: &Value, folder: &std::path::Path) -> Result<()> {
     ensure!(result["session_id"] == call, "the result is of another call");
     let lines = result["transcript"].as_array().context("no transcript")?;
     let turns = |speaker: &str| lines.iter().filter(|line| line["speaker"] == speaker).count();
-    ensure!(turns("bot") >= 3 && turns("customer") >= 3, "{} turns of the bot, {} of the customer", turns("bot"), turns("customer"));
+    ensure!(
+        turns("bot") >= 3 && turns("customer") >= 3,
+        "{} turns of the bot, {} of the customer",
+        turns("bot"),
+        turns("customer")
+    );
     let opening = lines.iter().find(|line| line["speaker"] == "bot").and_then(|line| line["text"].as_str());
     let name = result["variables"]["customer_name"].as_str().context("no customer_name in the variables")?;
     ensure!(opening.is_some_and(|text| text.contains(name)), "the opening is {opening:?}");

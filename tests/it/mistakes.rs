@@ -91,8 +91,15 @@ async fn a_taken_port_says_which_and_what_to_do() {
     let sip = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (http, sip) = (http.local_addr().unwrap().to_string(), sip.local_addr().map(|at| (sip, at)).unwrap());
     let (_held, sip) = (sip.0, sip.1.to_string());
-    check(binaries::ringfleet(), &["up", "--data", &data, "--http", &http, "--sip", "127.0.0.1:0"], 1, &[&http, "--http"]).await;
-    check(binaries::ringfleet(), &["up", "--data", &data, "--http", "127.0.0.1:0", "--sip", &sip], 1, &[&sip, "--sip"]).await;
+    check(
+        binaries::ringfleet(),
+        &["up", "--data", &data, "--http", &http, "--sip", "127.0.0.1:0"],
+        1,
+        &[&http, "--http"],
+    )
+    .await;
+    check(binaries::ringfleet(), &["up", "--data", &data, "--http", "127.0.0.1:0", "--sip", &sip], 1, &[&sip, "--sip"])
+        .await;
 }
 
 #[tokio::test]

@@ -51,7 +51,8 @@ const CASE: Case = Case {
     wire: |_| Ok(()),
 };
 const TALK: Case = Case { answered: true, voices: (true, true), ..CASE };
-const NO_ANSWER: Case = Case { scenario: "ring-only", bot: r#"{"ring_timeout_seconds":5}"#, ends: "RNR", why: "no_answer", ..CASE };
+const NO_ANSWER: Case =
+    Case { scenario: "ring-only", bot: r#"{"ring_timeout_seconds":5}"#, ends: "RNR", why: "no_answer", ..CASE };
 
 const CASES: &[Case] = &[
     Case {
@@ -68,14 +69,60 @@ const CASES: &[Case] = &[
         wire: |trace| answers_challenge(trace, "Proxy-Authorization"),
         ..TALK
     },
-    Case { name: "wrong-password", scenario: "wrong-password", values: &[("ALGORITHM", "MD5")], ends: "error", why: "auth_failed", ..CASE },
+    Case {
+        name: "wrong-password",
+        scenario: "wrong-password",
+        values: &[("ALGORITHM", "MD5")],
+        ends: "error",
+        why: "auth_failed",
+        ..CASE
+    },
     Case { name: "busy", scenario: "refuse", values: &[("CODE", "486")], why: "busy", code: Some(486), ..CASE },
-    Case { name: "busy-everywhere", scenario: "refuse", values: &[("CODE", "600")], why: "busy", code: Some(600), ..CASE },
+    Case {
+        name: "busy-everywhere",
+        scenario: "refuse",
+        values: &[("CODE", "600")],
+        why: "busy",
+        code: Some(600),
+        ..CASE
+    },
     Case { name: "declined", scenario: "refuse", values: &[("CODE", "603")], why: "declined", code: Some(603), ..CASE },
-    Case { name: "unavailable", scenario: "refuse", values: &[("CODE", "480")], ends: "RNR", why: "no_answer", code: Some(480), ..CASE },
-    Case { name: "no-such-number", scenario: "refuse", values: &[("CODE", "404")], ends: "error", why: "invalid_number", code: Some(404), ..CASE },
-    Case { name: "trunk-down", scenario: "refuse", values: &[("CODE", "503")], ends: "error", why: "trunk_unreachable", code: Some(503), ..CASE },
-    Case { name: "moved", scenario: "refuse", values: &[("CODE", "302")], ends: "error", why: "rejected", code: Some(302), ..CASE },
+    Case {
+        name: "unavailable",
+        scenario: "refuse",
+        values: &[("CODE", "480")],
+        ends: "RNR",
+        why: "no_answer",
+        code: Some(480),
+        ..CASE
+    },
+    Case {
+        name: "no-such-number",
+        scenario: "refuse",
+        values: &[("CODE", "404")],
+        ends: "error",
+        why: "invalid_number",
+        code: Some(404),
+        ..CASE
+    },
+    Case {
+        name: "trunk-down",
+        scenario: "refuse",
+        values: &[("CODE", "503")],
+        ends: "error",
+        why: "trunk_unreachable",
+        code: Some(503),
+        ..CASE
+    },
+    Case {
+        name: "moved",
+        scenario: "refuse",
+        values: &[("CODE", "302")],
+        ends: "error",
+        why: "rejected",
+        code: Some(302),
+        ..CASE
+    },
     Case { name: "no-answer", code: Some(487), wire: |trace| requests(trace, "CANCEL", 1), ..NO_ANSWER },
     Case {
         name: "answer-after-cancel",
@@ -105,7 +152,15 @@ const CASES: &[Case] = &[
         wire: |trace| requests(trace, "BYE", 1),
         ..CASE
     },
-    Case { name: "no-media", scenario: "no-media", ends: "error", why: "no_media", answered: true, voices: (false, true), ..CASE },
+    Case {
+        name: "no-media",
+        scenario: "no-media",
+        ends: "error",
+        why: "no_media",
+        answered: true,
+        voices: (false, true),
+        ..CASE
+    },
     Case {
         name: "early-media",
         scenario: "early-media",
@@ -155,7 +210,13 @@ async fn whatever_the_far_side_does_there_is_one_result_and_one_push() {
         (platform.stop().await, crm, failures)
     };
     let log = platform.log();
-    assert!(failures.is_empty(), "{} of {} failed:\n{}\n--- log\n{log}", failures.len(), CASES.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} failed:\n{}\n--- log\n{log}",
+        failures.len(),
+        CASES.len(),
+        failures.join("\n\n")
+    );
     stopped.unwrap();
     // What was still queued is delivered at the end: only now it is sure that nothing came twice.
     for case in CASES {
@@ -264,7 +325,8 @@ async fn check_recording(world: &World, case: &Case, result: &Value, push: &Push
         ensure!(left < 0.3, "{left:.1} s of sound on the side of a silent customer");
     }
     if case.name == "early-media" {
-        let heard = result["transcript"].as_array().is_some_and(|lines| lines.iter().any(|l| l["speaker"] == "customer"));
+        let heard =
+            result["transcript"].as_array().is_some_and(|lines| lines.iter().any(|l| l["speaker"] == "customer"));
         ensure!(!heard, "early media counts as the customer");
     }
     if bot {

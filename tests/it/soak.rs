@@ -99,7 +99,7 @@ async fn killed_whenever() -> Result<()> {
     let mut dice = Dice(20_260_101);
     let mut server = platform.fleet_server("alpha").await?;
     for round in 0..ROUNDS {
-        let kill_at = Duration::from_millis(dice.below(3000));
+        let kill_at = Duration::from_millis(dice.below(1500));
         server = killed_round(&platform, &crm, server, round, kill_at, &audio)
             .await
             .with_context(|| format!("round {round}, killed after {kill_at:?}"))?;
@@ -139,7 +139,10 @@ async fn killed_round(
         let (name, result): (String, Value) = done??;
         let push = crm.delivered(&format!("/{name}"), PUSH).await.with_context(|| result.to_string())?;
         let body = push.json()?;
-        ensure!(body["why"] == result["end_reason"] && body["lead"] == "123456789012345678901234", "{body} for {result}");
+        ensure!(
+            body["why"] == result["end_reason"] && body["lead"] == "123456789012345678901234",
+            "{body} for {result}"
+        );
         tools::note(&format!("{name}, killed after {kill_at:?}: {}", result["end_reason"]));
     }
     Ok(next)

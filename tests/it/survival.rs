@@ -155,18 +155,18 @@ async fn a_platform_that_is_killed_tells_its_results_after_it_comes_back() {
         // The CRM takes nothing until the platform was killed: whatever counts came after.
         crm.always(Some(Answer::Status(503)));
         let mut calls = Vec::new();
-        for name in ["one", "two"] {
+        for name in ["one", "two", "three"] {
             let sipp = Sipp::start("bye-at-once", &[])?;
-            let stored = platform.api.create(&trunk(name, sipp.port), &bot(name, name, &crm.url(&format!("/{name}")))).await?;
+            let stored =
+                platform.api.create(&trunk(name, sipp.port), &bot(name, name, &crm.url(&format!("/{name}")))).await?;
             let call = platform.api.dialout(name, VARIABLES).await?;
             platform.api.reached(&call, "ended", CALL).await?;
-            sipp.finish().await?;
-            calls.push((name, call, stored["push"]["secret"].as_str().context("no secret")?.to_owned()));
+            calls.push((name, call, stored["push"]["secret"].as_str().context("no secret")?.to_owned(), sipp));
         }
         platform.kill().await?;
         crm.always(None);
         platform.again().await?;
-        for (name, call, secret) in &calls {
+        for (name, call, secret, _) in &calls {
             let push = crm.delivered(&format!("/{name}"), PUSH).await?;
             push.verify(secret)?;
             let all = crm.pushes(&format!("/{name}"));
@@ -176,8 +176,9 @@ async fn a_platform_that_is_killed_tells_its_results_after_it_comes_back() {
             ensure!(result["recording_status"] == "complete", "{result}");
         }
         platform.stop().await?;
-        for (name, ..) in &calls {
+        for (name, .., sipp) in calls {
             crm.once(&format!("/{name}"))?;
+            sipp.finish().await?;
         }
         anyhow::Ok(())
     };

@@ -9,8 +9,8 @@ use anyhow::Result;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::audio::Speech;
 use crate::api::DIALLED;
+use crate::audio::Speech;
 use crate::ports;
 use crate::process::Process;
 

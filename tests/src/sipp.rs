@@ -68,7 +68,19 @@ impl Sipp {
         let media = ports::block(MEDIA_PORTS)?;
         let mut command = Command::new("sipp");
         command.current_dir(folder.path()).arg("-sf").arg(&path);
-        command.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", &port.to_string(), "-t", "u1", "-m", "1", "-nostdin"]);
+        command.args([
+            "-i",
+            "127.0.0.1",
+            "-mi",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-t",
+            "u1",
+            "-m",
+            "1",
+            "-nostdin",
+        ]);
         command.args(wanted_arguments(&text));
         // What it streams comes from a port that it finds by itself; this one it only holds.
         command.args(["-mp", &media.to_string()]);
@@ -138,10 +150,10 @@ mod tests {
              {ruler} 2026-01-01\t10:00:00.000002\nUDP message sent (9 bytes):\n\nSIP/2.0 200 OK\r\n\r\n"
         );
         let found = messages(&trace);
-        assert_eq!(found.iter().map(|m| (m.received, m.start_line())).collect::<Vec<_>>(), [
-            (true, "ACK sip:a@b SIP/2.0"),
-            (false, "SIP/2.0 200 OK")
-        ]);
+        assert_eq!(
+            found.iter().map(|m| (m.received, m.start_line())).collect::<Vec<_>>(),
+            [(true, "ACK sip:a@b SIP/2.0"), (false, "SIP/2.0 200 OK")]
+        );
         assert_eq!(found[0].header("cseq"), Some("1 ACK"));
     }
 
