@@ -14,7 +14,7 @@ use super::{MissingModel, ModelSet, WHEELS_ENV, wheel};
 const POLL: Duration = Duration::from_millis(100);
 
 /// Longest part of the package client's own words that is shown.
-const DETAIL_LIMIT: usize = 2_000;
+const DETAIL_LIMIT: usize = 500;
 
 /// How far a fetch has come; drawn by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,9 +171,7 @@ fn await_pip(
         stderr.read_to_string(&mut words).map_err(|error| failed(error.to_string()))?;
     }
     if !status.success() {
-        let words = words.trim();
-        let start = words.ceil_char_boundary(words.len().saturating_sub(DETAIL_LIMIT));
-        let detail = words[start..].to_owned();
+        let detail = gist(&words);
         return Err(if detail.contains("No module named pip") { FetchError::NoPip { detail } } else { failed(detail) });
     }
     let entries = fs::read_dir(staging).map_err(|source| FetchError::disk(staging, source))?;
@@ -182,6 +180,15 @@ fn await_pip(
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .ok_or_else(|| failed("pip ended well but left no wheel".to_owned()))
+}
+
+/// What pip says went wrong, in one line.
+fn gist(words: &str) -> String {
+    let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let errors: Vec<&str> = lines().filter_map(|line| line.strip_prefix("ERROR: ")).collect();
+    let gist =
+        if errors.is_empty() { lines().next_back().unwrap_or("no reason given").to_owned() } else { errors.join("; ") };
+    gist[..gist.floor_char_boundary(DETAIL_LIMIT)].to_owned()
 }
 
 /// Bytes of all files below `dir`; what vanishes meanwhile counts nothing.

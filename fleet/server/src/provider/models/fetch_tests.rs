@@ -112,3 +112,31 @@ fn refusals() {
     let double = zip_of(&[("pkg/model", b"m"), ("pkg.libs/lib-a", b""), ("pkg.libs/lib-b", b"")]);
     check_refused(package(&double), "x86_64", &double, "exactly one pkg.libs/lib*");
 }
+
+#[test]
+fn what_pip_says_in_one_line() {
+    for (words, expect) in [
+        ("", "no reason given"),
+        ("/usr/bin/python3: No module named pip\n", "/usr/bin/python3: No module named pip"),
+        (
+            "WARNING: x\nERROR: No version (from versions: none)\nERROR: No match\n\n",
+            "No version (from versions: none); No match",
+        ),
+    ] {
+        assert_eq!(gist(words), expect);
+    }
+    assert_eq!(gist(&"é".repeat(1_000)).len(), DETAIL_LIMIT);
+}
+
+#[test]
+fn a_failed_download_says_which_package_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut download = |package: &'static Package, staging: &Path, seen: &mut dyn FnMut(u64)| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo half > half.whl; echo 'ERROR: no such thing' >&2; exit 1"]).current_dir(staging);
+        await_pip(command.stderr(Stdio::piped()).spawn().unwrap(), package, staging, seen)
+    };
+    let outcome = fetch_package(dir.path(), package(b""), "x86_64", &mut download, &mut |_| ());
+    assert_eq!(outcome.unwrap_err().to_string(), "pip could not download pkg: no such thing");
+    assert!(names(dir.path()).is_empty());
+}
