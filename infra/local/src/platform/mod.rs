@@ -38,7 +38,7 @@ const HTTP_GRACE: Duration = Duration::from_secs(5);
 /// Histograms of metrics are drained this often; nobody may ever scrape them.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-/// A running platform. Dropping it stops it without draining.
+/// A running platform. It is ended by [`Platform::stop`]: one that is dropped goes on in part until the process ends.
 #[derive(Debug)]
 pub struct Platform {
     ready: Ready,
@@ -81,9 +81,9 @@ impl Platform {
 
         let aws = aws::start(&settings, &data).await?;
         let names = Names::new(&settings.names);
-        schema::ensure(&aws.clients, &names)
-            .await
-            .with_context(|| format!("the tables at {} cannot be made", aws.endpoint))?;
+        schema::ensure(&aws.clients, &names).await.with_context(|| {
+            format!("the tables at {} cannot be made: check the endpoint, the region and the credentials", aws.endpoint)
+        })?;
         let (secrets, fleet_secret_file) = secrets(&settings, &aws, &data)?;
         let adapters = Adapters::new(&settings, &aws.clients, &names, secrets).await?;
         let functions = adapters.functions(&settings, &public_url);

@@ -9,10 +9,14 @@ use tokio::process::Command;
 use super::process::{Running, World, clean, run};
 use super::uas::Uas;
 
-/// The program beside ours; built once, since cargo builds no other package's programs for a test.
+/// The program beside ours: as `tests/run` has built it, else built now, since cargo builds no other package's programs
+/// for a test.
 fn ringfleet_fleet() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(built) = std::env::var_os("RINGFLEET_TEST_BINARIES") {
+            return Path::new(&built).join("ringfleet-fleet");
+        }
         let mut cargo = std::process::Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "-p", "ringfleet-server", "--bin", "ringfleet-fleet"]);
         if !cfg!(debug_assertions) {

@@ -84,6 +84,16 @@ async fn what_cannot_be_had() {
     check(&run(up(&["--set", "llm.model=m"])).await, 1, &["llm.base_url and llm.model go together"]);
     check(&run(up(&["--set", "admin_key=short"])).await, 1, &["RINGFLEET_ADMIN_KEY", "8 to 256"]);
 
+    let nowhere = [
+        "--set",
+        "aws.endpoint=http://127.0.0.1:9",
+        "--set",
+        "aws.access_key_id=a",
+        "--set",
+        "aws.secret_access_key=b",
+    ];
+    check(&run(up(&nowhere)).await, 1, &["http://127.0.0.1:9", "check the endpoint"]);
+
     let _running = world.up(&[]).await;
     check(&run(up(&[])).await, 1, &["is in use by another process"]);
 
