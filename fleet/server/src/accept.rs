@@ -12,15 +12,12 @@ use domain::fleet::{DialAnswer, DialCommand, Refusal};
 use domain::ids::CallId;
 use domain::objects::CallObjects;
 use domain::ports::{CallEntry, Claim};
-use domain::trunk::Trunk;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 
-use crate::admission::Permit;
 use crate::finish::spool::Begun;
-use crate::live::LiveGuard;
 use crate::node::Node;
+use crate::talk::{self, Accepted};
 
 /// Tries of the row's write when the table does not answer; a write that did happen is recognised as ours.
 const CREATE_TRIES: u32 = 2;
@@ -28,18 +25,6 @@ const CREATE_TRIES: u32 = 2;
 const VARIABLES_LIMIT: Duration = Duration::from_millis(700);
 /// Beyond ring timeout and maximum duration, before the control plane may end the call by itself.
 const DEADLINE_MARGIN_SECONDS: i64 = 120;
-
-/// A call that is ours: everything its task needs, and the permit that it holds.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    pub row: CallRow,
-    pub bot: Arc<Bot>,
-    pub trunk: Arc<Trunk>,
-    pub variables: Option<Box<RawValue>>,
-    pub permit: Permit,
-    pub guard: LiveGuard,
-    pub control: mpsc::Receiver<Control>,
-}
 
 /// Answers an offer; the same offer again waits for and gets the same answer. An accepted call starts at once.
 pub(crate) async fn offer(node: &Arc<Node>, command: DialCommand) -> DialAnswer {
@@ -56,7 +41,7 @@ async fn decide(node: &Arc<Node>, command: DialCommand) -> DialAnswer {
         Ok(accepted) => {
             tracing::info!(call.id = %call_id, bot.id = %accepted.row.bot_id, "call accepted");
             let node = node.clone();
-            node.clone().calls.spawn(crate::talk::run(node, accepted));
+            node.clone().calls.spawn(talk::run(node, accepted));
             DialAnswer::Accepted
         }
         Err(refusal) => {

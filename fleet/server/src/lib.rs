@@ -21,5 +21,6 @@ mod start;
 mod talk;
 
 pub use config::{ServerConfig, ServerSettings, SettingsError, Timing};
+pub use legs::sip::negotiated;
 pub use node::Ports;
 pub use start::{Server, StartError, start};

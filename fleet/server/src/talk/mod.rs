@@ -12,18 +12,35 @@ mod task;
 use std::sync::Arc;
 use std::time::Duration;
 
-use call::io::Outcome;
-use domain::call::{Finisher, RecordingStatus, Terminal};
+use call::io::{Control, Outcome};
+use domain::bot::Bot;
+use domain::call::{CallRow, Finisher, RecordingStatus, Terminal};
 use domain::result::Record;
+use domain::trunk::Trunk;
 use domain::variables::Fields;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 
-use crate::accept::Accepted;
+use crate::admission::Permit;
 use crate::finish::spool::{Begun, Ended};
+use crate::live::LiveGuard;
 use crate::node::Node;
 use crate::recording::Saved;
 
 /// How long the end of a call waits for its stages to be written.
 const STAGES_LIMIT: Duration = Duration::from_secs(5);
+
+/// A call that is ours: everything its task needs, and the permit that it holds.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub row: CallRow,
+    pub bot: Arc<Bot>,
+    pub trunk: Arc<Trunk>,
+    pub variables: Option<Box<RawValue>>,
+    pub permit: Permit,
+    pub guard: LiveGuard,
+    pub control: mpsc::Receiver<Control>,
+}
 
 /// Holds an accepted call until its end is in the spool; a call whose task fails still gets an end.
 pub(crate) async fn run(node: Arc<Node>, accepted: Accepted) {
@@ -72,7 +89,7 @@ async fn hold(node: Arc<Node>, accepted: Accepted) {
     drop(permit);
 }
 
-fn ended(node: &Node, begun: Begun, outcome: Outcome, saved: Option<Saved>, warnings: Vec<String>, variables: Option<Box<serde_json::value::RawValue>>) -> Ended {
+fn ended(node: &Node, begun: Begun, outcome: Outcome, saved: Option<Saved>, warnings: Vec<String>, variables: Option<Box<RawValue>>) -> Ended {
     let now = node.ports.clock.now();
     let talked = jiff::SignedDuration::try_from(outcome.talked).unwrap_or_default();
     let terminal = Terminal {

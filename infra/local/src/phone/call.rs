@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sip::sdp::{self, AudioParams, Codec};
+use sip::sdp::{self, Codec};
 use sip::{AuthOutcome, CallHandle, EndedBy, Event};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -96,7 +96,7 @@ impl Call {
         self.act(Act::Ring { code: 180, sdp: None }).await;
         self.tell(Duration::ZERO, Happening::Ringing { from });
         if self.rings_out().await {
-            media.open(remote(&params), &[], None);
+            media.open(server::negotiated(&params), &[], None);
             self.act(Act::Accept { sdp: answer }).await;
             self.tell(Duration::ZERO, Happening::Answered);
             return Some((Session { media, local, id, version: id }, audio));
@@ -190,7 +190,7 @@ impl Session {
         };
         match sdp::answer(self.local, self.id, self.version, &CODECS, offer) {
             Ok((answer, params)) => {
-                self.media.update(remote(&params));
+                self.media.update(server::negotiated(&params));
                 Act::AnswerReinvite { sdp: answer }
             }
             Err(error) => Act::RejectReinvite { code: error.status() },
@@ -200,7 +200,7 @@ impl Session {
     /// The ACK brought the answer to an offer of ours.
     fn late_answer(&self, answer: &[u8]) {
         if let Ok(params) = sdp::parse_answer(&CODECS, answer) {
-            self.media.update(remote(&params));
+            self.media.update(server::negotiated(&params));
         }
     }
 }
@@ -210,27 +210,6 @@ fn ending_of(by: EndedBy) -> Ending {
         EndedBy::Remote => Ending::Caller,
         EndedBy::Local => Ending::Customer,
         EndedBy::Timeout => Ending::Lost,
-    }
-}
-
-/// What was agreed, as the media threads want it.
-fn remote(params: &AudioParams) -> media::Remote {
-    media::Remote {
-        address: params.remote,
-        codec: match params.codec {
-            Codec::Pcmu => media::Codec::Pcmu,
-            Codec::Pcma => media::Codec::Pcma,
-        },
-        payload_type: params.payload_type,
-        alternate: None,
-        dtmf_payload_type: params.dtmf_payload_type,
-        ptime_ms: params.ptime_ms,
-        direction: match params.direction {
-            sdp::Direction::SendRecv => media::Direction::SendRecv,
-            sdp::Direction::SendOnly => media::Direction::SendOnly,
-            sdp::Direction::RecvOnly => media::Direction::RecvOnly,
-            sdp::Direction::Inactive => media::Direction::Inactive,
-        },
     }
 }
 

@@ -50,7 +50,7 @@ fn codecs(trunk: &Trunk) -> Vec<Codec> {
 }
 
 /// What the negotiated SDP means for a stream.
-pub(crate) fn negotiated(params: &AudioParams) -> media::Remote {
+pub fn negotiated(params: &AudioParams) -> media::Remote {
     media::Remote {
         address: params.remote,
         codec: match params.codec {
