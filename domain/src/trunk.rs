@@ -40,6 +40,9 @@ pub struct Trunk {
     pub identity_header: IdentityHeader,
     #[serde(default)]
     pub privacy: bool,
+    /// The user of every Request-URI in place of the called number: for a phone or PBX that is one destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_user: Option<String>,
     #[serde(default)]
     pub to_format: NumberFormat,
     #[serde(default)]

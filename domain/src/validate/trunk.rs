@@ -79,6 +79,8 @@ impl Trunk {
         found.unless(proxy_fits, "outbound_proxy", "host", "a host name or an IP address, with or without a port");
         let domain_fits = self.from_domain.as_ref().is_none_or(|domain| is_host(domain));
         found.unless(domain_fits, "from_domain", "host", "a host name or an IP address, without port");
+        let user_fits = self.to_user.as_ref().is_none_or(|user| is_sip_user(user));
+        found.unless(user_fits, "to_user", "user", "one that can stand in a SIP URI");
         let codecs: BTreeSet<String> = self.codecs.iter().map(|codec| format!("{codec:?}")).collect();
         found.unless(
             !self.codecs.is_empty() && codecs.len() == self.codecs.len(),

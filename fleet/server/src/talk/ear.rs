@@ -27,7 +27,6 @@ pub(super) struct Ear {
     cadence: CadenceDetector,
     echo: EchoComparator,
     frames: u32,
-    told_failure: bool,
 }
 
 impl std::fmt::Debug for Ear {
@@ -46,8 +45,12 @@ impl Ear {
             cadence: CadenceDetector::default(),
             echo: EchoComparator::default(),
             frames: 0,
-            told_failure: false,
         }
+    }
+
+    /// Whether nobody listens to what the customer says: keys still count.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.session.is_none()
     }
 
     /// The call was answered: positions count from here.
@@ -72,7 +75,7 @@ impl Ear {
     pub(super) fn on_frame(&mut self, far: &Far, heard: &mut Vec<EarEvent>) {
         let at = position(far.position);
         if let Some(since) = self.listening_since {
-            self.recognise(far, since, heard);
+            self.recognise(far, since);
         }
         if let Some(ToneEvent::Beep(_)) = self.tones.push(&far.samples) {
             heard.push(EarEvent::Tone { kind: Tone::Beep, at });
@@ -89,13 +92,9 @@ impl Ear {
         }
     }
 
-    fn recognise(&mut self, far: &Far, since: u64, heard: &mut Vec<EarEvent>) {
-        let Some(session) = &mut self.session else {
-            if !std::mem::replace(&mut self.told_failure, true) {
-                heard.push(EarEvent::Failed);
-            }
-            return;
-        };
+    fn recognise(&mut self, far: &Far, since: u64) {
+        // Without any recogniser the call goes on by keys and silence; only one that is lost in mid-call is a failure.
+        let Some(session) = &mut self.session else { return };
         let gap = far.position.saturating_sub(self.next_position.max(since)).min(LONGEST_GAP);
         for _ in 0..gap / FRAME_SAMPLES as u64 {
             session.push(&[0; FRAME_SAMPLES]);
@@ -129,7 +128,6 @@ impl Ear {
             }
             None => {
                 self.session = None;
-                self.told_failure = true;
                 heard.push(EarEvent::Failed);
             }
         }

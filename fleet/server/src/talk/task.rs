@@ -84,6 +84,9 @@ pub(super) async fn talk(node: &Arc<Node>, facts: Facts<'_>, control: mpsc::Rece
         warnings: Vec::new(),
         outcome: None,
     };
+    if talk.ear.is_deaf() {
+        talk.warnings.push("no speech recognition for this bot's language on the server: only keys were heard".to_owned());
+    }
     let outcome = talk.run().await;
     // A leg whose call is over hangs up by itself when its commands end.
     let Talk { leg, progress, checkpoints, source, warnings, .. } = talk;

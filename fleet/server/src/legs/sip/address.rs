@@ -14,9 +14,9 @@ pub(super) struct Addressing {
     pub headers: Vec<(String, String)>,
 }
 
-/// Writes the numbers as the trunk wants them. `user_override` replaces the called number for calls to a plain SIP URI.
+/// Writes the numbers as the trunk wants them.
 pub(super) fn of(trunk: &Trunk, to: &str, from: &str) -> Addressing {
-    let to_user = format_number(to, trunk.to_format);
+    let to_user = trunk.to_user.clone().unwrap_or_else(|| format_number(to, trunk.to_format));
     let from_number = format_number(from, trunk.from_format);
     let domain = trunk.from_domain.as_deref().unwrap_or(&trunk.host);
     let from_user = match trunk.from_user {
@@ -107,6 +107,7 @@ mod tests {
         };
         check(json!({}), "sip:+919876543210@sip.example.net", "sip:+911234567890@sip.example.net", &[]);
         check(json!({"port":5080,"to_format":"e164"}), "sip:919876543210@sip.example.net:5080", "sip:+911234567890@sip.example.net", &[]);
+        check(json!({"to_user":"bob"}), "sip:bob@sip.example.net", "sip:+911234567890@sip.example.net", &[]);
         check(
             json!({"from_user":"username","username":"acc 1","from_domain":"me.example","identity_header":"pai"}),
             "sip:+919876543210@sip.example.net",

@@ -150,6 +150,7 @@ fn trunk(args: &CallArgs, target: &Target) -> Value {
         "name": "ringfleet call",
         "host": target.host,
         "port": target.port,
+        "to_user": target.user,
         "default_number": args.from,
     });
     if let (Some(username), Some(password)) = (&args.username, &args.password) {
@@ -204,7 +205,7 @@ fn variables(args: &CallArgs) -> Result<Map<String, Value>> {
 async fn place_and_watch(args: &CallArgs, api: &Api, bot: &str, target: &Target) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
     if let Some(instead) = target.stand_in() {
-        note(&format!("`{}` is no phone number: the request will say {instead} instead", target.user));
+        note(&format!("`{}` is no phone number: the call's result will name {instead} in its place", target.user));
     }
     let asked = json!({"bot_id": bot, "to_number": target.number(), "variables": variables(args)?});
     let placed = api.post("/api/v1/dialout", &asked).await?;

@@ -10,7 +10,7 @@ use sip::message::{DEFAULT_PORT, Scheme, Uri};
 
 use super::source_address;
 
-/// Dialled where the URI's user is no phone number: a number kept for examples.
+/// Stands in the call's row and result where the URI's user is no phone number: a number kept for examples.
 const STAND_IN: &str = "+12025550143";
 /// For numbers in a national spelling, the trunk's own default.
 const COUNTRY: &str = "IN";
@@ -28,7 +28,7 @@ impl Target {
         self.stand_in().unwrap_or(&self.user)
     }
 
-    /// What is dialled instead of a user that is no number.
+    /// What the platform is told where the user is no number; the trunk's `to_user` sees to it that the user is called.
     pub(super) fn stand_in(&self) -> Option<&'static str> {
         parse_dialled(&self.user, COUNTRY).is_err().then_some(STAND_IN)
     }
