@@ -33,6 +33,8 @@ struct Case {
     why: &'static str,
     code: Option<u16>,
     answered: bool,
+    /// The API is asked to hang up once the call has come to this state.
+    hang_up: Option<&'static str>,
     /// Which sides of the recording must hold a voice: customer, bot.
     voices: (bool, bool),
     wire: fn(&[Message]) -> Result<()>,
@@ -47,6 +49,7 @@ const CASE: Case = Case {
     why: "customer_hangup",
     code: None,
     answered: false,
+    hang_up: None,
     voices: (false, false),
     wire: |_| Ok(()),
 };
@@ -139,6 +142,27 @@ const CASES: &[Case] = &[
         values: &[("MS", "12000")],
         wire: |trace| requests(trace, "ACK", 3),
         ..TALK
+    },
+    Case {
+        name: "hang-up-while-it-rings",
+        scenario: "ring-only",
+        ends: "bot",
+        why: "api_hangup",
+        code: Some(487),
+        hang_up: Some("ringing"),
+        wire: |trace| requests(trace, "CANCEL", 1),
+        ..CASE
+    },
+    Case {
+        name: "hang-up-after-the-answer",
+        scenario: "talk-until-bye",
+        values: &[("AUDIO", "silence")],
+        ends: "bot",
+        why: "api_hangup",
+        answered: true,
+        hang_up: Some("answered"),
+        wire: |trace| requests(trace, "BYE", 1),
+        ..CASE
     },
     Case {
         name: "silent-line",
@@ -243,6 +267,10 @@ async fn check(world: &World, case: &Case) -> Result<()> {
     let secret = stored["push"]["secret"].as_str().context("no secret was minted")?.to_owned();
 
     let call = api.dialout(case.name, VARIABLES).await?;
+    if let Some(state) = case.hang_up {
+        api.reached(&call, state, CALL).await?;
+        api.post(&format!("/api/v1/calls/{call}/hangup"), &json!({})).await?;
+    }
     let result = api.result(&call, CALL).await?;
     let trace = sipp.finish().await.with_context(|| format!("result {result}"))?;
     let push = world.crm.delivered(&path, PUSH).await?;
