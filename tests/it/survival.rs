@@ -12,6 +12,7 @@ use ringfleet_tests::wait::until;
 use ringfleet_tests::wav::{audible_seconds, likeness};
 use ringfleet_tests::{gate, tools};
 use serde_json::Value;
+use tokio::time::Instant;
 
 const CALL: Duration = Duration::from_secs(90);
 /// A message that was lost with its queue is found again when the analyzer's lease is over.
@@ -28,7 +29,9 @@ struct Live {
     call: String,
     secret: String,
     voice: Speech,
-    /// From its answer to when it had been going on for long enough.
+    /// When it was seen to be answered.
+    answered: Instant,
+    /// From then to its server's death.
     lasted: Duration,
 }
 
@@ -44,12 +47,18 @@ async fn live() -> Result<Live> {
     let secret = stored["push"]["secret"].as_str().context("no secret")?.to_owned();
     let call = platform.api.dialout("bot", VARIABLES).await?;
     platform.api.reached(&call, "answered", CALL).await?;
-    let answered = tokio::time::Instant::now();
+    let answered = Instant::now();
     until("the call has lasted", CALL, || async { Ok((answered.elapsed() >= TALKED).then_some(())) }).await?;
-    Ok(Live { platform, server, sipp, crm, call, secret, voice, lasted: answered.elapsed() })
+    Ok(Live { platform, server, sipp, crm, call, secret, voice, answered, lasted: answered.elapsed() })
 }
 
 impl Live {
+    /// kill -9 of the server that has the call.
+    async fn kill_server(&mut self) -> Result<()> {
+        self.lasted = self.answered.elapsed();
+        self.server.kill().await
+    }
+
     /// One result that says what happened, one push of it; the result.
     async fn check_lost(&self) -> Result<Value> {
         let result = self.platform.api.result(&self.call, CALL).await?;
@@ -103,7 +112,7 @@ async fn a_fleet_server_that_is_killed_loses_no_call() {
         let mut live = live().await?;
         // Another server is there and must not take over, nor be taken for dead.
         let mut other = live.platform.fleet_server("beta").await?;
-        live.server.kill().await?;
+        live.kill_server().await?;
         let result = live.check_lost().await?;
         live.check_recording(&result, "partial", 5.0).await?;
         let health = live.platform.api.get("/health/fleet").await?;
@@ -122,7 +131,7 @@ async fn a_fleet_server_that_is_killed_and_comes_back_ends_its_calls_once() {
     let _turn = gate::whole().await;
     let test = async {
         let mut live = live().await?;
-        live.server.kill().await?;
+        live.kill_server().await?;
         let again = live.platform.fleet_server_again(live.server).await?;
         live.server = again;
         let result = live.check_lost().await?;
