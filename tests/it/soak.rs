@@ -105,8 +105,17 @@ async fn killed_whenever() -> Result<()> {
             .with_context(|| format!("round {round}, killed after {kill_at:?}"))?;
     }
     server.stop().await?;
-    platform.stop().await
+    platform.stop().await?;
+    for round in 0..ROUNDS {
+        for number in 0..KILLED_WITH.len() {
+            crm.once(&format!("/kill-{round}-{number}"))?;
+        }
+    }
+    Ok(())
 }
+
+/// What the far sides of a round's calls do.
+const KILLED_WITH: [&str; 4] = ["talk-until-bye", "refuse", "bye-at-once", "ring-only"];
 
 /// Some calls, in all stages of their lives when their server dies; a new process takes its place.
 async fn killed_round(
@@ -118,7 +127,7 @@ async fn killed_round(
     audio: &str,
 ) -> Result<FleetServer> {
     let mut placed = Vec::new();
-    for (number, scenario) in ["talk-until-bye", "refuse", "bye-at-once", "ring-only"].into_iter().enumerate() {
+    for (number, scenario) in KILLED_WITH.into_iter().enumerate() {
         let name = format!("kill-{round}-{number}");
         placed.push((place(platform, crm, &name, scenario, audio).await?, name));
     }
