@@ -111,9 +111,17 @@ impl Api {
         match status {
             status if status.is_success() => Ok(Some(Answer { body, etag })),
             StatusCode::NOT_FOUND => Ok(None),
-            status => bail!("{}", refusal(status, &body)),
+            status => Err(Refused { status, words: refusal(status, &body) }.into()),
         }
     }
+}
+
+/// The platform refused, in its own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    words: String,
 }
 
 /// A problem (RFC 9457) in one line.

@@ -31,7 +31,7 @@ use show::Screen;
 use verdict::Evidence;
 
 /// Quiet, so that the conversation is what one reads; what is missing is said by the demo itself.
-const LOG_LEVEL: &str = "warn,local::platform=error";
+const LOG_LEVEL: &str = "warn,local::platform=error,server::provider::tts=error,server::talk::plan=error";
 
 /// Flags of `ringfleet demo`.
 #[derive(Debug, Clone, Args)]

@@ -132,8 +132,10 @@ fn understood_customer(evidence: &Evidence) -> Result<(), String> {
 }
 
 fn compare(said: &str, heard: &str) -> Result<(), String> {
+    fits(!said.is_empty(), || "nothing was said".to_owned())?;
+    fits(!heard.is_empty(), || format!("nothing was heard of {said:?}"))?;
     let rate = error_rate(said, heard);
-    fits(!said.is_empty() && rate <= WORD_ERRORS, || {
+    fits(rate <= WORD_ERRORS, || {
         format!("{:.0} % of the words were wrong: {heard:?} instead of {said:?}", rate * 100.0)
     })
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -13,13 +14,16 @@ use super::script;
 use super::show::Screen;
 use super::sink::Pushed;
 use super::verdict::Evidence;
-use crate::cli::api::Api;
+use crate::cli::api::{Api, Refused};
 use crate::phone::{Happening, PhoneEvent};
 
 /// Longest a call of the demo takes, ringing and all.
 const CALL_LIMIT: Duration = Duration::from_secs(200);
 /// Upload, analysis and push: done in a second or two unless something is broken.
 const AFTERMATH_LIMIT: Duration = Duration::from_secs(30);
+/// How often the platform is asked for a call that it has no room for, and how long is waited between.
+const TRIES: u32 = 5;
+const BETWEEN_TRIES: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(200);
 
 /// Places the call and collects what it leaves; the recording goes to `wav`.
@@ -29,7 +33,7 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) async fn call(scene: &mut Scene, screen: &Screen, wav: PathBuf) -> Result<Evidence> {
     let body = json!({"bot_id": script::BOT, "to_number": script::TO, "variables": scene.variables});
     screen.request(&body);
-    let answer = scene.client.post("/api/v1/dialout", &body).await?.body;
+    let answer = dial(&scene.client, screen, &body).await?;
     screen.answer(&answer);
     let call_id = answer["call_id"].as_str().context("the dialout was answered without a call_id")?.to_owned();
 
@@ -49,6 +53,27 @@ pub(super) async fn call(scene: &mut Scene, screen: &Screen, wav: PathBuf) -> Re
         wav: recording.as_ref().ok().map(|_| wav),
         recording: recording.map_err(|error| format!("{error:#}")),
     })
+}
+
+/// Asks for the call. Nothing is ever queued, so a platform that has no room right now (a laptop that compiles something
+/// beside it) is asked again, as its answer says.
+async fn dial(client: &Api, screen: &Screen, body: &Value) -> Result<Value> {
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        match client.post("/api/v1/dialout", body).await {
+            Ok(answer) => return Ok(answer.body),
+            Err(error) if left > 0 && is_busy(&error) => {
+                screen.warn(&format!("{error:#}; asking again"));
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_busy(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// Shows what the phone tells until the call is over on both sides, or the deadline is.
