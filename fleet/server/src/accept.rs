@@ -56,7 +56,10 @@ async fn accept(node: &Arc<Node>, command: DialCommand) -> Result<Accepted, Refu
     if node.ports.clock.now() > command.deadline {
         return Err(Refusal::TooLate);
     }
-    let (bot, trunk) = tokio::join!(node.ports.bots.version(&command.bot_id, command.bot_version), node.ports.trunks.get(&command.trunk_id));
+    let (bot, trunk) = tokio::join!(
+        node.ports.bots.version(&command.bot_id, command.bot_version),
+        node.ports.trunks.get(&command.trunk_id)
+    );
     let (Ok(Some(bot)), Ok(Some(trunk))) = (bot, trunk) else {
         return Err(Refusal::Unreadable);
     };
@@ -73,7 +76,15 @@ async fn accept(node: &Arc<Node>, command: DialCommand) -> Result<Accepted, Refu
         node.finishing.spool().forget(row.call_id);
         return Err(refusal);
     }
-    Ok(Accepted { row, bot: Arc::new(bot), trunk: Arc::new(trunk), variables: command.variables, permit, guard, control })
+    Ok(Accepted {
+        row,
+        bot: Arc::new(bot),
+        trunk: Arc::new(trunk),
+        variables: command.variables,
+        permit,
+        guard,
+        control,
+    })
 }
 
 /// Stores what the dialout brought, so that a server lost before its first checkpoint does not take it along.
@@ -93,7 +104,11 @@ async fn claim(node: &Node, row: &CallRow) -> Result<(), Refusal> {
     for _ in 0..CREATE_TRIES {
         match node.ports.calls.create(row).await {
             Ok(Claim::Claimed) => return Ok(()),
-            Ok(Claim::Exists(CallEntry::Call(found))) if found.owner == row.owner && found.state == CallState::Accepted => return Ok(()),
+            Ok(Claim::Exists(CallEntry::Call(found)))
+                if found.owner == row.owner && found.state == CallState::Accepted =>
+            {
+                return Ok(());
+            }
             Ok(Claim::Exists(CallEntry::Call(_))) => return Err(Refusal::WrongServer),
             Ok(Claim::Exists(CallEntry::Fenced(_))) => return Err(Refusal::Fenced),
             Err(error) => tracing::warn!(%error, call.id = %row.call_id, "call row not written"),
@@ -105,7 +120,8 @@ async fn claim(node: &Node, row: &CallRow) -> Result<(), Refusal> {
 
 fn row(node: &Node, command: &DialCommand, bot: &Bot) -> CallRow {
     let now = node.ports.clock.now();
-    let longest = i64::from(bot.ring_timeout_seconds) + i64::from(bot.max_call_duration_seconds) + DEADLINE_MARGIN_SECONDS;
+    let longest =
+        i64::from(bot.ring_timeout_seconds) + i64::from(bot.max_call_duration_seconds) + DEADLINE_MARGIN_SECONDS;
     CallRow {
         call_id: command.call_id,
         bot_id: command.bot_id.clone(),
@@ -159,7 +175,11 @@ pub(crate) async fn end_orphans(node: &Arc<Node>, younger_than: Duration) {
     let now = node.ports.clock.now();
     for row in rows {
         let age = Duration::try_from(now.duration_since(row.started_at)).unwrap_or(Duration::ZERO);
-        if row.owner == node.identity.owner() && age > younger_than && !node.live.contains(row.call_id) && !node.finishing.holds(row.call_id) {
+        if row.owner == node.identity.owner()
+            && age > younger_than
+            && !node.live.contains(row.call_id)
+            && !node.finishing.holds(row.call_id)
+        {
             tracing::error!(call.id = %row.call_id, "a row of ours without a call; ending it");
             crate::recover::end_without_call(node, &row, domain::outcome::EndReason::Internal);
         }

@@ -169,15 +169,22 @@ fn bench(wav: Option<PathBuf>, folder: Option<PathBuf>) -> Result<Option<BenchCo
 mod tests {
     use super::*;
 
-    const TIMING: Timing =
-        Timing { heartbeat: Duration::from_secs(2), checkpoint: Duration::from_secs(30), announce_by: Duration::from_secs(60), drain: Duration::from_secs(900) };
+    const TIMING: Timing = Timing {
+        heartbeat: Duration::from_secs(2),
+        checkpoint: Duration::from_secs(30),
+        announce_by: Duration::from_secs(60),
+        drain: Duration::from_secs(900),
+    };
 
     #[test]
     fn settings_are_checked_with_a_word_on_what_is_wrong() {
         let check = |edit: fn(&mut ServerSettings), expect: Result<&str, &str>| {
             let mut settings = ServerSettings::default();
             edit(&mut settings);
-            let got = settings.check("host-1", TIMING, None).map(|config| config.server_id.to_string()).map_err(|error| error.to_string());
+            let got = settings
+                .check("host-1", TIMING, None)
+                .map(|config| config.server_id.to_string())
+                .map_err(|error| error.to_string());
             match expect {
                 Ok(id) => assert_eq!(got, Ok(id.to_owned())),
                 Err(part) => assert!(got.as_ref().is_err_and(|error| error.contains(part)), "{got:?} lacks {part}"),

@@ -73,7 +73,8 @@ pub(crate) fn start(
     servers: Arc<dyn Servers>,
     clock: Arc<dyn Clock>,
 ) -> Result<Heart, HeartbeatError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HeartbeatError::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HeartbeatError::Runtime)?;
     let (pulse_out, pulse) = watch::channel(Pulse::Starting);
     let (stop, stopped) = watch::channel(false);
     let beat = Beat { identity, period, admission, spool, servers, clock, pulse: pulse_out };

@@ -79,13 +79,24 @@ fn status_of(answer: DialAnswer) -> StatusCode {
     match answer {
         DialAnswer::Accepted => StatusCode::OK,
         DialAnswer::Refused(Refusal::WrongServer | Refusal::Fenced) => StatusCode::CONFLICT,
-        DialAnswer::Refused(Refusal::Full | Refusal::Draining | Refusal::NotReady | Refusal::TrunkLimit | Refusal::TooLate | Refusal::Unreadable) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        DialAnswer::Refused(
+            Refusal::Full
+            | Refusal::Draining
+            | Refusal::NotReady
+            | Refusal::TrunkLimit
+            | Refusal::TooLate
+            | Refusal::Unreadable,
+        ) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
-async fn hang_up(State(private): State<Private>, Path(call): Path<String>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn hang_up(
+    State(private): State<Private>,
+    Path(call): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if let Err(refused) = signed(&private.node, "POST", &uri, &headers, &body).await {
         return refused;
     }
@@ -99,7 +110,12 @@ async fn hang_up(State(private): State<Private>, Path(call): Path<String>, uri: 
 async fn health(State(private): State<Private>) -> Json<Alive> {
     let load = private.node.admission.load();
     let identity = &private.node.identity;
-    Json(Alive { server_id: identity.server_id.clone(), epoch: identity.epoch, calls: load.calls, draining: load.draining })
+    Json(Alive {
+        server_id: identity.server_id.clone(),
+        epoch: identity.epoch,
+        calls: load.calls,
+        draining: load.draining,
+    })
 }
 
 async fn render_metrics(State(private): State<Private>) -> Response {

@@ -63,15 +63,23 @@ fn pick(text: &str, path: Option<&str>) -> Result<Fields, PrefetchError> {
     let mut at: Box<RawValue> = serde_json::from_str(text).map_err(|_| PrefetchError::NotObject)?;
     for part in path.split('.').filter(|part| !part.is_empty()) {
         let next = match part.parse::<usize>() {
-            Ok(index) if at.get().starts_with('[') => serde_json::from_str::<Vec<Box<RawValue>>>(at.get()).ok().and_then(|items| items.into_iter().nth(index)),
+            Ok(index) if at.get().starts_with('[') => {
+                serde_json::from_str::<Vec<Box<RawValue>>>(at.get()).ok().and_then(|items| items.into_iter().nth(index))
+            }
             _ => Fields::of_object(at.get()).and_then(|fields| fields.get(part).map(ToOwned::to_owned)),
         };
         at = next.ok_or_else(|| PrefetchError::NoPath(path.to_owned()))?;
     }
-    Fields::of_object(at.get()).ok_or_else(|| if path.is_empty() { PrefetchError::NotObject } else { PrefetchError::NoPath(path.to_owned()) })
+    Fields::of_object(at.get())
+        .ok_or_else(|| if path.is_empty() { PrefetchError::NotObject } else { PrefetchError::NoPath(path.to_owned()) })
 }
 
-fn request(seal: &Arc<dyn Seal>, bot: &BotId, prefetch: &Prefetch, context: &Context) -> Result<OutboundRequest, PrefetchError> {
+fn request(
+    seal: &Arc<dyn Seal>,
+    bot: &BotId,
+    prefetch: &Prefetch,
+    context: &Context,
+) -> Result<OutboundRequest, PrefetchError> {
     let mut url = Template::parse(&prefetch.url).render_url(context).text;
     let facts = [("call_id", "id"), ("bot_id", "bot_id"), ("caller_id", "caller_id"), ("direction", "direction")];
     let fact = |field: &str| Template::parse(&format!("{{{{call.{field}}}}}")).render(context).text;
@@ -84,7 +92,8 @@ fn request(seal: &Arc<dyn Seal>, bot: &BotId, prefetch: &Prefetch, context: &Con
     }
     if let Some(token) = &prefetch.token {
         let token = seal.open(&bot_entity(bot), token)?;
-        let mut value = HeaderValue::try_from(token.expose_secret()).map_err(|_| PrefetchError::Header(AUTHORIZATION.to_string()))?;
+        let mut value = HeaderValue::try_from(token.expose_secret())
+            .map_err(|_| PrefetchError::Header(AUTHORIZATION.to_string()))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
@@ -99,13 +108,25 @@ fn request(seal: &Arc<dyn Seal>, bot: &BotId, prefetch: &Prefetch, context: &Con
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
             let body = match &prefetch.body {
                 Some(template) => domain::push::render(template, context).bytes.into(),
-                None => Value::Object(facts.map(|(name, field)| (name.to_owned(), Value::String(fact(field)))).into_iter().collect()).to_string().into(),
+                None => Value::Object(
+                    facts.map(|(name, field)| (name.to_owned(), Value::String(fact(field)))).into_iter().collect(),
+                )
+                .to_string()
+                .into(),
             };
             (Method::POST, body)
         }
     };
     let total_timeout = Duration::from_millis(u64::from(prefetch.timeout_ms));
-    Ok(OutboundRequest { method, url, headers, body, connect_timeout: CONNECT_LIMIT.min(total_timeout), total_timeout, answer_limit: ANSWER_LIMIT })
+    Ok(OutboundRequest {
+        method,
+        url,
+        headers,
+        body,
+        connect_timeout: CONNECT_LIMIT.min(total_timeout),
+        total_timeout,
+        answer_limit: ANSWER_LIMIT,
+    })
 }
 
 fn append_query(url: &mut String, pairs: &[(&str, String)]) {

@@ -44,7 +44,9 @@ async fn cut_off(node: &Arc<Node>, begun: Begun) {
         }
         // Never accepted, or its end is written: what the reaper assembled stands.
         Ok(_) => node.finishing.spool().forget(begun.call_id),
-        Err(error) => tracing::warn!(%error, call.id = %begun.call_id, "a cut-off call waits for the next start or the reaper"),
+        Err(error) => {
+            tracing::warn!(%error, call.id = %begun.call_id, "a cut-off call waits for the next start or the reaper")
+        }
     }
 }
 
@@ -58,7 +60,8 @@ pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReaso
         recorded: row.answered_at.is_some(),
     };
     // A file without sound is that of a call that was never answered.
-    let recorded_ms = crate::recording::length_ms(&node.finishing.spool().wav(row.call_id)).filter(|length| *length > 0);
+    let recorded_ms =
+        crate::recording::length_ms(&node.finishing.spool().wav(row.call_id)).filter(|length| *length > 0);
     let now = node.ports.clock.now();
     let talked = row.answered_at.map_or(0, |at| now.duration_since(at).as_millis().max(0));
     let terminal = Terminal {

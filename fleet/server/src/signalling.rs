@@ -9,7 +9,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use sip::digest::Algorithm;
 use sip::{
-    AuthOutcome, CallHandle, CommandError, Endpoint, Event, IncomingInvite, InviteError, InviteRequest, Reason, Source, Transport,
+    AuthOutcome, CallHandle, CommandError, Endpoint, Event, IncomingInvite, InviteError, InviteRequest, Reason, Source,
+    Transport,
 };
 use thiserror::Error;
 use tokio::net::UdpSocket;
@@ -142,7 +143,12 @@ impl Signalling {
     }
 
     /// Judges the credentials of a call that came in.
-    pub async fn verify(&self, call: CallHandle, username: &str, password: &str) -> Result<AuthOutcome, SignallingError> {
+    pub async fn verify(
+        &self,
+        call: CallHandle,
+        username: &str,
+        password: &str,
+    ) -> Result<AuthOutcome, SignallingError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Verify { call, username: username.to_owned(), password: password.to_owned(), reply };
         self.commands.send(command).await.map_err(|_| SignallingError::Gone)?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::io::Control;
-use metrics_exporter_prometheus::PrometheusHandle;
 use domain::ports::StoreError;
+use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -60,7 +60,9 @@ pub enum StartError {
     Heartbeat(#[from] HeartbeatError),
     #[error("no heartbeat got through within 30 s; check the AWS endpoint and the tables")]
     NoHeartbeat,
-    #[error("another process with the server id {0} has taken over; give each server an id of its own with --server-id")]
+    #[error(
+        "another process with the server id {0} has taken over; give each server an id of its own with --server-id"
+    )]
     Superseded(String),
 }
 
@@ -82,7 +84,12 @@ pub struct Server {
 ///
 /// # Errors
 /// Says what failed and what to do.
-pub async fn start(config: ServerConfig, ports: Ports, speech: Arc<Speech>, metrics: Option<PrometheusHandle>) -> Result<Server, StartError> {
+pub async fn start(
+    config: ServerConfig,
+    ports: Ports,
+    speech: Arc<Speech>,
+    metrics: Option<PrometheusHandle>,
+) -> Result<Server, StartError> {
     let spool = Spool::open(&config.spool)?;
     let recordings = Recordings::start()?;
     let rtp = RtpEngine::start(config.sip.ip(), &config.rtp_ports, config.media_threads, &recordings)?;
@@ -139,8 +146,21 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     Ok((listener, local))
 }
 
-async fn beat(config: &ServerConfig, identity: Identity, admission: Admission, spool: Spool, node: &Node) -> Result<Heart, StartError> {
-    let mut heart = heartbeat::start(identity, config.heartbeat, admission, spool, node.ports.servers.clone(), node.ports.clock.clone())?;
+async fn beat(
+    config: &ServerConfig,
+    identity: Identity,
+    admission: Admission,
+    spool: Spool,
+    node: &Node,
+) -> Result<Heart, StartError> {
+    let mut heart = heartbeat::start(
+        identity,
+        config.heartbeat,
+        admission,
+        spool,
+        node.ports.servers.clone(),
+        node.ports.clock.clone(),
+    )?;
     match tokio::time::timeout(FIRST_BEAT, heart.started()).await {
         Ok(true) => Ok(heart),
         Ok(false) => Err(StartError::Superseded(config.server_id.to_string())),

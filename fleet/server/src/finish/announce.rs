@@ -60,7 +60,17 @@ impl Finishing {
         queues: Arc<dyn Queues>,
         config: FinishingConfig,
     ) -> Self {
-        Self { spool, clock, calls, objects, queues, config, uploads: Arc::new(Semaphore::new(UPLOADS)), tasks: TaskTracker::new(), held: Arc::default() }
+        Self {
+            spool,
+            clock,
+            calls,
+            objects,
+            queues,
+            config,
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            tasks: TaskTracker::new(),
+            held: Arc::default(),
+        }
     }
 
     pub(crate) fn spool(&self) -> &Spool {
@@ -144,7 +154,8 @@ impl Finishing {
     }
 
     fn announce_at(&self, ended: &Ended) -> jiff::Timestamp {
-        let wait = jiff::SignedDuration::try_from(self.config.announce_by).unwrap_or(jiff::SignedDuration::from_secs(60));
+        let wait =
+            jiff::SignedDuration::try_from(self.config.announce_by).unwrap_or(jiff::SignedDuration::from_secs(60));
         ended.terminal.ended_at.checked_add(wait).unwrap_or(ended.terminal.ended_at)
     }
 
@@ -180,10 +191,15 @@ impl Finishing {
 
     async fn announce(&self, ended: &Ended) {
         let job = Job { call_id: ended.begun.call_id, channel: None };
-        until_done("call-ended", || self.queues.send(QueueName::CallEnded, &ended.begun.bot_id, &job, Duration::ZERO)).await;
-        let due = self.clock.now().checked_add(self.config.announce_by * SWEPT_AFTER).unwrap_or_else(|_| self.clock.now());
+        until_done("call-ended", || self.queues.send(QueueName::CallEnded, &ended.begun.bot_id, &job, Duration::ZERO))
+            .await;
+        let due =
+            self.clock.now().checked_add(self.config.announce_by * SWEPT_AFTER).unwrap_or_else(|_| self.clock.now());
         // Lost here means that analyze was faster.
-        until_done("next step", || self.calls.take_step(ended.begun.call_id, &[NextStep::Announce], Some(NextStep::Analyze), due)).await;
+        until_done("next step", || {
+            self.calls.take_step(ended.begun.call_id, &[NextStep::Announce], Some(NextStep::Analyze), due)
+        })
+        .await;
     }
 }
 

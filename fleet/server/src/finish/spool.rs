@@ -118,7 +118,10 @@ impl Spool {
     /// When the disk refuses.
     pub(crate) fn note_begun(&self, begun: &Begun) -> Result<(), SpoolError> {
         let path = self.begun_path(begun.call_id);
-        serde_json::to_vec(begun).map_err(io::Error::from).and_then(|bytes| fs::write(&path, bytes)).map_err(|cause| SpoolError::Write { path, cause })
+        serde_json::to_vec(begun)
+            .map_err(io::Error::from)
+            .and_then(|bytes| fs::write(&path, bytes))
+            .map_err(|cause| SpoolError::Write { path, cause })
     }
 
     /// Keeps an ended call: on disk for good when this returns.
@@ -127,7 +130,10 @@ impl Spool {
     /// When the disk refuses.
     pub(crate) fn keep_ended(&self, ended: &Ended) -> Result<(), SpoolError> {
         let path = self.ended_path(ended.begun.call_id);
-        serde_json::to_vec(ended).map_err(io::Error::from).and_then(|bytes| write_synced(&path, &bytes)).map_err(|cause| SpoolError::Write { path, cause })
+        serde_json::to_vec(ended)
+            .map_err(io::Error::from)
+            .and_then(|bytes| write_synced(&path, &bytes))
+            .map_err(|cause| SpoolError::Write { path, cause })
     }
 
     /// Forgets a call of which everything is told.

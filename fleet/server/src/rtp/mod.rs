@@ -108,7 +108,10 @@ impl MediaHandle {
         let s = self.seed;
         let opening = Opening {
             to,
-            media_cidrs: media_cidrs.iter().filter_map(|net| media::Cidr::new(net.addr(), net.prefix_len()).ok()).collect(),
+            media_cidrs: media_cidrs
+                .iter()
+                .filter_map(|net| media::Cidr::new(net.addr(), net.prefix_len()).ok())
+                .collect(),
             recording,
             ssrc: u32::from_le_bytes([s[0], s[1], s[2], s[3]]),
             first_sequence: u16::from_le_bytes([s[4], s[5]]),

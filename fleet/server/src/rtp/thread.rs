@@ -20,10 +20,7 @@ use crate::recording::{RecordingId, Recordings};
 const SLOTS: usize = 10;
 
 pub(super) fn spawn(n: usize, inbox: mpsc::Receiver<Command>, recordings: Recordings) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name(format!("media-{n}"))
-        .spawn(move || Thread::new(recordings).run(inbox))
-        .map(|_| ())
+    std::thread::Builder::new().name(format!("media-{n}")).spawn(move || Thread::new(recordings).run(inbox)).map(|_| ())
 }
 
 struct Call {

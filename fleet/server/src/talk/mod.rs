@@ -67,7 +67,13 @@ async fn hold(node: Arc<Node>, accepted: Accepted) {
     } else {
         None
     };
-    let facts = task::Facts { row: &row, bot: &bot, trunk: &trunk, variables: variables.as_deref(), recording: recording.map(|id| (id, wav.clone())) };
+    let facts = task::Facts {
+        row: &row,
+        bot: &bot,
+        trunk: &trunk,
+        variables: variables.as_deref(),
+        recording: recording.map(|id| (id, wav.clone())),
+    };
     let (outcome, warnings) = task::talk(&node, facts, control).await;
 
     let saved = match recording {
@@ -89,7 +95,14 @@ async fn hold(node: Arc<Node>, accepted: Accepted) {
     drop(permit);
 }
 
-fn ended(node: &Node, begun: Begun, outcome: Outcome, saved: Option<Saved>, warnings: Vec<String>, variables: Option<Box<RawValue>>) -> Ended {
+fn ended(
+    node: &Node,
+    begun: Begun,
+    outcome: Outcome,
+    saved: Option<Saved>,
+    warnings: Vec<String>,
+    variables: Option<Box<RawValue>>,
+) -> Ended {
     let now = node.ports.clock.now();
     let talked = jiff::SignedDuration::try_from(outcome.talked).unwrap_or_default();
     let terminal = Terminal {
@@ -98,7 +111,11 @@ fn ended(node: &Node, begun: Begun, outcome: Outcome, saved: Option<Saved>, warn
         end_reason: outcome.end_reason,
         sip_code: outcome.sip_code,
         duration_ms: u64::try_from(outcome.talked.as_millis()).unwrap_or(u64::MAX),
-        recording_status: if outcome.answered && saved.is_some() { RecordingStatus::Pending } else { RecordingStatus::None },
+        recording_status: if outcome.answered && saved.is_some() {
+            RecordingStatus::Pending
+        } else {
+            RecordingStatus::None
+        },
         warnings,
     };
     let record = Record {

@@ -12,8 +12,8 @@ use domain::variables::Fields;
 use serde_json::value::RawValue;
 
 use crate::node::Node;
-use crate::provider::timing::Kind;
 use crate::provider::llm::FallbackLlm;
+use crate::provider::timing::Kind;
 use crate::provider::{Llm, LlmConfig, ProviderConfig, ProviderSettings, SttSession, TtsSession, VoiceSpec};
 
 /// The plan of an outbound call.
@@ -54,10 +54,15 @@ fn brain(bot: &Bot) -> BrainChoice {
 
 /// The bot's models in their order, else the deployment's own.
 pub(super) fn llm(node: &Node, bot: &Bot) -> Option<Arc<dyn Llm>> {
-    let mut configs: Vec<LlmConfig> = bot.llm.providers.iter().filter_map(|provider| match settings(node, bot, Kind::Llm, provider) {
-        Some(ProviderConfig::OpenAi(config)) => Some(config),
-        _ => None,
-    }).collect();
+    let mut configs: Vec<LlmConfig> = bot
+        .llm
+        .providers
+        .iter()
+        .filter_map(|provider| match settings(node, bot, Kind::Llm, provider) {
+            Some(ProviderConfig::OpenAi(config)) => Some(config),
+            _ => None,
+        })
+        .collect();
     if configs.is_empty() {
         configs.extend(node.llm.clone());
     }
@@ -92,13 +97,26 @@ pub(super) fn recogniser(node: &Node, bot: &Bot) -> Option<SttSession> {
 }
 
 fn settings(node: &Node, bot: &Bot, kind: Kind, provider: &Provider) -> Option<ProviderConfig> {
-    let api_key = match provider.api_key.as_ref().map(|sealed| node.ports.seal.open(&bot_entity(&bot.bot_id), sealed)).transpose() {
+    let api_key = match provider
+        .api_key
+        .as_ref()
+        .map(|sealed| node.ports.seal.open(&bot_entity(&bot.bot_id), sealed))
+        .transpose()
+    {
         Ok(key) => key,
         Err(error) => {
             tracing::error!(%error, vendor = provider.vendor, "a provider's key does not open");
             return None;
         }
     };
-    let given = ProviderSettings { vendor: provider.vendor.clone(), model: provider.model.clone(), voice: provider.voice.clone(), base_url: provider.base_url.clone(), api_key };
-    ProviderConfig::parse(kind, given).inspect_err(|error| tracing::warn!(%error, vendor = provider.vendor, "provider left out")).ok()
+    let given = ProviderSettings {
+        vendor: provider.vendor.clone(),
+        model: provider.model.clone(),
+        voice: provider.voice.clone(),
+        base_url: provider.base_url.clone(),
+        api_key,
+    };
+    ProviderConfig::parse(kind, given)
+        .inspect_err(|error| tracing::warn!(%error, vendor = provider.vendor, "provider left out"))
+        .ok()
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use call::Call;
-use call::io::{BrainCommand, Control, EarCommand, Effect, Input, LegCommand, LegEnd, LegEvent, LegFailure, MouthEvent, Outcome, PrefetchEvent, Progress as Stage};
+use call::io::{
+    BrainCommand, Control, EarCommand, Effect, Input, LegCommand, LegEnd, LegEvent, LegFailure, MouthEvent, Outcome,
+    PrefetchEvent, Progress as Stage,
+};
 use domain::bot::Bot;
 use domain::call::{Advance, CallRow};
 use domain::objects::CallObjects;
@@ -40,7 +43,11 @@ pub(super) struct Facts<'a> {
 }
 
 /// Holds the call until it is over; answers its outcome and warnings.
-pub(super) async fn talk(node: &Arc<Node>, facts: Facts<'_>, control: mpsc::Receiver<Control>) -> (Outcome, Vec<String>) {
+pub(super) async fn talk(
+    node: &Arc<Node>,
+    facts: Facts<'_>,
+    control: mpsc::Receiver<Control>,
+) -> (Outcome, Vec<String>) {
     let plan = plan::of(node, facts.row, facts.bot, facts.variables);
     let fetching = fetch(node, &facts, &plan);
     let leg = dial(node, &facts);
@@ -85,7 +92,8 @@ pub(super) async fn talk(node: &Arc<Node>, facts: Facts<'_>, control: mpsc::Rece
         outcome: None,
     };
     if talk.ear.is_deaf() {
-        talk.warnings.push("no speech recognition for this bot's language on the server: only keys were heard".to_owned());
+        talk.warnings
+            .push("no speech recognition for this bot's language on the server: only keys were heard".to_owned());
     }
     let outcome = talk.run().await;
     // A leg whose call is over hangs up by itself when its commands end.

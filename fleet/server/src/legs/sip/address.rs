@@ -43,12 +43,22 @@ pub(super) fn of(trunk: &Trunk, to: &str, from: &str) -> Addressing {
         (format!("sip:{}@{domain}", user(&from_user)), None)
     };
     headers.extend(trunk.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    Addressing { target: format!("sip:{}@{host}", user(&to_user)), from_uri, from_display, to_uri: format!("sip:{}@{host}", user(&to_user)), headers }
+    Addressing {
+        target: format!("sip:{}@{host}", user(&to_user)),
+        from_uri,
+        from_display,
+        to_uri: format!("sip:{}@{host}", user(&to_user)),
+        headers,
+    }
 }
 
 /// `host[:port]` as it stands in a URI.
 fn host(trunk: &Trunk) -> String {
-    let host = if trunk.host.contains(':') && !trunk.host.starts_with('[') { format!("[{}]", trunk.host) } else { trunk.host.clone() };
+    let host = if trunk.host.contains(':') && !trunk.host.starts_with('[') {
+        format!("[{}]", trunk.host)
+    } else {
+        trunk.host.clone()
+    };
     if trunk.port == 5060 { host } else { format!("{host}:{}", trunk.port) }
 }
 
@@ -103,10 +113,19 @@ mod tests {
         let check = |settings: Value, target: &str, from: &str, headers: &[(&str, &str)]| {
             let made = of(&trunk(settings.clone()), "+919876543210", "+911234567890");
             let got: Vec<_> = made.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            assert_eq!((made.target.as_str(), made.from_uri.as_str(), got.as_slice()), (target, from, headers), "{settings}");
+            assert_eq!(
+                (made.target.as_str(), made.from_uri.as_str(), got.as_slice()),
+                (target, from, headers),
+                "{settings}"
+            );
         };
         check(json!({}), "sip:+919876543210@sip.example.net", "sip:+911234567890@sip.example.net", &[]);
-        check(json!({"port":5080,"to_format":"e164"}), "sip:919876543210@sip.example.net:5080", "sip:+911234567890@sip.example.net", &[]);
+        check(
+            json!({"port":5080,"to_format":"e164"}),
+            "sip:919876543210@sip.example.net:5080",
+            "sip:+911234567890@sip.example.net",
+            &[],
+        );
         check(json!({"to_user":"bob"}), "sip:bob@sip.example.net", "sip:+911234567890@sip.example.net", &[]);
         check(
             json!({"from_user":"username","username":"acc 1","from_domain":"me.example","identity_header":"pai"}),

@@ -76,7 +76,13 @@ fn on_hold(direction: Direction) -> bool {
 }
 
 /// Answers an offer inside a call (RFC 3264 §8) with what our side can do; the media follows at once.
-fn answer_offer(media: &MediaHandle, address: SocketAddr, session: Session, codecs: &[Codec], offer: &[u8]) -> Result<(bytes::Bytes, AudioParams), sip::sdp::SdpError> {
+fn answer_offer(
+    media: &MediaHandle,
+    address: SocketAddr,
+    session: Session,
+    codecs: &[Codec],
+    offer: &[u8],
+) -> Result<(bytes::Bytes, AudioParams), sip::sdp::SdpError> {
     let (answer, params) = sip::sdp::answer(address, session.id, session.version, codecs, offer)?;
     media.update(negotiated(&params));
     Ok((answer, params))

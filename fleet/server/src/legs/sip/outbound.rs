@@ -103,7 +103,12 @@ impl Task {
         media.close().await;
     }
 
-    async fn invite(&mut self, to: Addressing, hop: (String, u16), credentials: Option<Credentials>) -> Result<(CallHandle, mpsc::Receiver<Event>), LegFailure> {
+    async fn invite(
+        &mut self,
+        to: Addressing,
+        hop: (String, u16),
+        credentials: Option<Credentials>,
+    ) -> Result<(CallHandle, mpsc::Receiver<Event>), LegFailure> {
         let remote = resolve(&hop, self.signalling.local).await.ok_or_else(|| {
             tracing::warn!(host = hop.0, "the trunk's host does not resolve");
             LegFailure::Unreachable
@@ -194,7 +199,11 @@ impl Task {
             unusable => {
                 tracing::warn!(sdp_error = ?unusable.and_then(Result::err), "the call was answered with SDP that we can't use");
                 self.stage = Stage::Unusable;
-                let reason = Reason { protocol: "SIP".to_owned(), cause: Some(488), text: Some("Not Acceptable Here".to_owned()) };
+                let reason = Reason {
+                    protocol: "SIP".to_owned(),
+                    cause: Some(488),
+                    text: Some("Not Acceptable Here".to_owned()),
+                };
                 let _ = self.signalling.act(call, Act::HangUp { reason: Some(reason) }).await;
             }
         }
@@ -243,7 +252,8 @@ impl Task {
 fn failure(cause: Failure) -> LegFailure {
     match cause {
         Failure::Status { code, reason, .. } => {
-            let q850 = reason.filter(|reason| reason.protocol.eq_ignore_ascii_case("Q.850")).and_then(|reason| reason.cause);
+            let q850 =
+                reason.filter(|reason| reason.protocol.eq_ignore_ascii_case("Q.850")).and_then(|reason| reason.cause);
             LegFailure::Status { code, q850 }
         }
         Failure::Timeout => LegFailure::Timeout,
