@@ -266,6 +266,7 @@ impl Call {
         let spoke = transcript.iter().any(|entry| entry.speaker == Speaker::Customer);
         let facts = Facts {
             customer_heard: spoke || self.line.keyed || self.hearing.voiced() >= SOUND_OF_SOMEBODY,
+            deaf: !self.plan.hears,
             goodbye_whole: self.line.goodbye_whole,
         };
         let outcome = Outcome {

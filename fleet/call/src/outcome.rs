@@ -37,6 +37,8 @@ pub(crate) enum Ending {
 pub(crate) struct Facts {
     /// The customer was heard: a word, a key, or a second of speech.
     pub(crate) customer_heard: bool,
+    /// Nobody could have heard the customer speak: no recogniser was there.
+    pub(crate) deaf: bool,
     /// The bot's goodbye was played whole.
     pub(crate) goodbye_whole: bool,
 }
@@ -53,6 +55,10 @@ pub(crate) fn reason(ending: &Ending, facts: Facts) -> EndReason {
         Ending::LegClosed { by_remote: true, cause: LegEnd::Normal } if facts.goodbye_whole => EndReason::BotHangup,
         Ending::LegClosed { by_remote: true, cause: LegEnd::Normal } => EndReason::CustomerHangup,
         Ending::LegClosed { by_remote: false, cause: LegEnd::Normal } => EndReason::Internal,
+        // Whoever could not listen can't say that the customer never spoke.
+        Ending::BotDone | Ending::Silence | Ending::MaxDuration if !facts.customer_heard && facts.deaf => {
+            EndReason::ProviderFailed
+        }
         Ending::BotDone | Ending::Silence | Ending::MaxDuration if !facts.customer_heard => EndReason::NoSpeech,
         Ending::BotDone => EndReason::BotHangup,
         Ending::Silence => EndReason::IdleSilence,
@@ -106,9 +112,10 @@ mod tests {
 
     use super::*;
 
-    const HEARD: Facts = Facts { customer_heard: true, goodbye_whole: false };
-    const MUTE: Facts = Facts { customer_heard: false, goodbye_whole: false };
-    const BYE: Facts = Facts { customer_heard: true, goodbye_whole: true };
+    const HEARD: Facts = Facts { customer_heard: true, deaf: false, goodbye_whole: false };
+    const MUTE: Facts = Facts { customer_heard: false, deaf: false, goodbye_whole: false };
+    const DEAF: Facts = Facts { customer_heard: false, deaf: true, goodbye_whole: false };
+    const BYE: Facts = Facts { customer_heard: true, deaf: false, goodbye_whole: true };
 
     fn check(ending: Ending, facts: Facts, expect: EndReason, by: By) {
         let reason = reason(&ending, facts);
@@ -156,6 +163,9 @@ mod tests {
         check(Ending::Silence, MUTE, EndReason::NoSpeech, By::Rnr);
         check(Ending::MaxDuration, HEARD, EndReason::MaxDuration, By::Timeout);
         check(Ending::MaxDuration, MUTE, EndReason::NoSpeech, By::Rnr);
+        check(Ending::Silence, DEAF, EndReason::ProviderFailed, By::Error);
+        check(Ending::BotDone, DEAF, EndReason::ProviderFailed, By::Error);
+        check(Ending::Silence, Facts { customer_heard: true, ..DEAF }, EndReason::IdleSilence, By::Timeout);
         check(Ending::BusyTone, MUTE, EndReason::Busy, By::Customer);
         check(Ending::BusyTone, HEARD, EndReason::CustomerHangup, By::Customer);
         check(Ending::Drain, HEARD, EndReason::Drained, By::Error);

@@ -20,6 +20,8 @@ pub struct Plan {
     /// Custom `connected` fields: the weakest layer of `crm.*`.
     pub custom: Fields,
     pub brain: BrainChoice,
+    /// Whether a recogniser listens; without one the customer is heard by keys only, and silence says nothing of them.
+    pub hears: bool,
     /// Set while a pre-fetch is under way: how its failure counts.
     pub await_prefetch: Option<OnFailure>,
 }

@@ -7,8 +7,8 @@ use domain::outcome::EndReason;
 use serde_json::json;
 
 use super::world::{World, check, plan, script_bot, with};
-use crate::BrainChoice;
 use crate::io::{Effect, LegCommand, Progress};
+use crate::{BrainChoice, Plan};
 
 #[track_caller]
 fn ends(settings: serde_json::Value, acts: &str, reason: EndReason) -> World {
@@ -74,6 +74,19 @@ fn answered() {
     ends(json!({}), "answer\nwait 1\nbot\nkey 5\nwait 60", EndReason::IdleSilence);
     ends(json!({}), "answer\nwait 1\nbot\ncough 1.5\nwait 60", EndReason::IdleSilence);
     ends(json!({}), "answer\nwait 1\nbot\ncough 0.3\nwait 60", EndReason::NoSpeech);
+}
+
+#[test]
+fn without_a_recogniser_silence_says_nothing_of_the_customer() {
+    let check = |acts: &str, reason: EndReason| {
+        let mut world = World::new(Plan { hears: false, ..plan(script_bot(), BrainChoice::Script) });
+        world.play(acts).finish();
+        assert_eq!(world.outcome().end_reason, reason, "{acts}");
+    };
+    check("answer\nwait 60", EndReason::ProviderFailed);
+    check("answer\nwait 1\nbot\nkey 5\nwait 60", EndReason::IdleSilence);
+    check("answer\nwait 1\nbot\nbye", EndReason::CustomerHangup);
+    check("dialing\nringing\nwait 60", EndReason::NoAnswer);
 }
 
 #[test]

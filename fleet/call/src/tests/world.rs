@@ -80,6 +80,7 @@ pub(super) fn plan(bot: Value, brain: BrainChoice) -> Plan {
         variables: Fields::of_object(r#"{"name":"Rahul","due":"15000"}"#).unwrap(),
         custom: Fields::new(),
         brain,
+        hears: true,
         await_prefetch: None,
     }
 }

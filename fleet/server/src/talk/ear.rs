@@ -48,11 +48,6 @@ impl Ear {
         }
     }
 
-    /// Whether nobody listens to what the customer says: keys still count.
-    pub(super) fn is_deaf(&self) -> bool {
-        self.session.is_none()
-    }
-
     /// The call was answered: positions count from here.
     pub(super) fn answered(&mut self) {
         self.next_position = 0;

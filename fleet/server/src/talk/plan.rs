@@ -16,8 +16,8 @@ use crate::provider::llm::FallbackLlm;
 use crate::provider::timing::Kind;
 use crate::provider::{Llm, LlmConfig, ProviderConfig, ProviderSettings, SttSession, TtsSession, VoiceSpec};
 
-/// The plan of an outbound call.
-pub(super) fn of(node: &Node, row: &CallRow, bot: &Bot, variables: Option<&RawValue>) -> Plan {
+/// The plan of an outbound call; `hears`: whether it has a recogniser.
+pub(super) fn of(node: &Node, row: &CallRow, bot: &Bot, variables: Option<&RawValue>, hears: bool) -> Plan {
     let none = Fields::new();
     let live = LiveCall {
         call_id: row.call_id,
@@ -39,6 +39,7 @@ pub(super) fn of(node: &Node, row: &CallRow, bot: &Bot, variables: Option<&RawVa
         variables: variables.and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default(),
         custom: Fields::new(),
         brain: brain(bot),
+        hears,
         await_prefetch: bot.prefetch.as_ref().map(|prefetch| prefetch.on_failure),
     }
 }

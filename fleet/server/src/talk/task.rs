@@ -48,7 +48,9 @@ pub(super) async fn talk(
     facts: Facts<'_>,
     control: mpsc::Receiver<Control>,
 ) -> (Outcome, Vec<String>) {
-    let plan = plan::of(node, facts.row, facts.bot, facts.variables);
+    let recogniser = plan::recogniser(node, facts.bot);
+    let hears = recogniser.is_some();
+    let plan = plan::of(node, facts.row, facts.bot, facts.variables, hears);
     let fetching = fetch(node, &facts, &plan);
     let leg = dial(node, &facts);
     if fetching.is_none() {
@@ -77,7 +79,7 @@ pub(super) async fn talk(
         context: rehearsal,
         variables: plan_variables,
         core,
-        ear: Ear::new(plan::recogniser(node, facts.bot)),
+        ear: Ear::new(recogniser),
         mouth: Mouth::new(plan::voice(node, facts.bot), media.clone()),
         brain: Brain::new(plan::llm(node, facts.bot)),
         leg,
@@ -91,7 +93,7 @@ pub(super) async fn talk(
         warnings: Vec::new(),
         outcome: None,
     };
-    if talk.ear.is_deaf() {
+    if !hears {
         talk.warnings
             .push("no speech recognition for this bot's language on the server: only keys were heard".to_owned());
     }
