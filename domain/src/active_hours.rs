@@ -9,6 +9,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
@@ -18,7 +19,7 @@ pub fn zone(name: &str) -> Option<TimeZone> {
 }
 
 /// A bot's time zone and the windows in which it is open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ActiveHours {
     /// IANA name.
     #[serde(default = "kolkata")]
@@ -39,7 +40,7 @@ impl Default for ActiveHours {
 }
 
 /// A half-open span of wall-clock time on some days; one that ends at or before its start runs into the next day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Window {
     /// The days on which it starts.
     pub days: Vec<Day>,
@@ -47,7 +48,7 @@ pub struct Window {
     pub end: TimeOfDay,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Day {
     Mon,
@@ -74,7 +75,8 @@ impl Day {
 }
 
 /// Minutes since local midnight, 0..=1440; on the wire `HH:MM`, `24:00` being the end of the day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[schema(value_type = String, pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 #[serde(try_from = "String", into = "String")]
 pub struct TimeOfDay(u16);
 

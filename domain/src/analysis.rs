@@ -23,6 +23,8 @@ pub enum SkipReason {
     Voicemail,
     Error,
     NoPrompt,
+    /// There is a prompt, and no language model that could follow it.
+    NoModel,
 }
 
 /// Decides by the call's end, whether the customer spoke, and what the bot is set to.
@@ -47,10 +49,13 @@ pub fn plan(
     if !customer_spoke {
         return Plan::Skip(SkipReason::CustomerNeverSpoke);
     }
-    if model_ready && !bot.post_call_analysis_prompt.is_empty() {
-        return Plan::Model;
+    let prompted = !bot.post_call_analysis_prompt.is_empty();
+    match (prompted, model_ready) {
+        (true, true) => Plan::Model,
+        _ if !collected.is_empty() => Plan::Collected,
+        (true, false) => Plan::Skip(SkipReason::NoModel),
+        (false, _) => Plan::Skip(SkipReason::NoPrompt),
     }
-    if collected.is_empty() { Plan::Skip(SkipReason::NoPrompt) } else { Plan::Collected }
 }
 
 /// `disposition` and `remarks` for a call, filling what its analysis left out (`api.md` §4: both always exist).
@@ -94,6 +99,8 @@ mod tests {
         check(R::BotHangup, true, "p", json!({"a": 1}), false, Plan::Collected);
         check(R::BotHangup, true, "", json!({"a": 1}), true, Plan::Collected);
         check(R::BotHangup, true, "", json!({}), true, Plan::Skip(SkipReason::NoPrompt));
+        check(R::BotHangup, true, "", json!({}), false, Plan::Skip(SkipReason::NoPrompt));
+        check(R::BotHangup, true, "p", json!({}), false, Plan::Skip(SkipReason::NoModel));
         check(R::CustomerHangup, false, "p", json!({}), true, Plan::Skip(SkipReason::CustomerNeverSpoke));
         check(R::Busy, false, "p", json!({}), true, Plan::Skip(SkipReason::NotAnswered));
         check(R::NoAnswer, false, "p", json!({}), true, Plan::Skip(SkipReason::NotAnswered));

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use crate::ids::{BotId, IdError, KeyId};
 use crate::ports::Entropy;
@@ -109,7 +110,7 @@ pub fn mint(entropy: &dyn Entropy) -> MintedKey {
     MintedKey { hash: key.hash(), prefix: key.prefix(), secret: key.0 }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Client,
@@ -166,6 +167,9 @@ impl<'de> Deserialize<'de> for BotScope {
 pub struct ApiKeyRow {
     pub key_hash: KeyHash,
     pub key_id: KeyId,
+    /// Rises by one with each change by an admin; uses don't count.
+    #[serde(default = "first")]
+    pub version: u64,
     /// For display; never enough to guess the rest.
     pub prefix: String,
     pub name: String,
@@ -180,7 +184,16 @@ pub struct ApiKeyRow {
     pub last_used_at: Option<Timestamp>,
 }
 
+fn first() -> u64 {
+    1
+}
+
 impl ApiKeyRow {
+    /// Whether it may come into the admin API now.
+    pub fn is_usable_admin(&self, now: Timestamp) -> bool {
+        self.role == Role::Admin && self.usable(now)
+    }
+
     pub fn usable(&self, now: Timestamp) -> bool {
         self.active && self.expires_at.is_none_or(|end| now < end)
     }
@@ -287,6 +300,7 @@ mod tests {
         let row = |active: bool, expires: Option<&str>| ApiKeyRow {
             key_hash: ApiKey::parse("12345678").unwrap().hash(),
             key_id: KeyId::parse("k1").unwrap(),
+            version: 1,
             prefix: "1234".into(),
             name: "test".into(),
             role: Role::Client,

@@ -4,13 +4,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 use crate::active_hours::ActiveHours;
 use crate::ids::{BotId, TrunkId};
+use crate::retention::Retention;
 use crate::secret::Sealed;
+use crate::spend::Money;
 
 /// A bot as stored; field names are wire names of the admin API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Bot {
     pub bot_id: BotId,
     /// Rises by one with each replacement; a call runs on the version it started with.
@@ -25,10 +28,13 @@ pub struct Bot {
     #[serde(flatten)]
     pub hours: ActiveHours,
     #[serde(default)]
+    #[debug("(prompt)")]
     pub system_prompt: String,
     #[serde(default)]
+    #[debug("(prompt)")]
     pub opening_message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[debug("(prompt)")]
     pub script: Option<Script>,
     /// In order of preference; the next is tried before any 18x only.
     #[serde(default)]
@@ -45,29 +51,42 @@ pub struct Bot {
     #[serde(default)]
     pub interruption: Interruption,
     #[serde(default)]
+    #[debug("(prompt)")]
     pub silence: Silence,
     #[serde(default = "ten_minutes")]
     pub max_call_duration_seconds: u32,
     #[serde(default = "ring_timeout")]
     pub ring_timeout_seconds: u32,
+    /// Of calls that begin on one day in the bot's zone; decimals in the currency of the deployment's prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_spend_per_day: Option<Money>,
     #[serde(default)]
+    #[debug("(prompt)")]
     pub voicemail: Voicemail,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[debug("(prompt)")]
     pub prefetch: Option<Prefetch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[debug("(prompt)")]
     pub push: Option<Push>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[debug("(prompt)")]
     pub webhook: Option<Webhook>,
     #[serde(default)]
+    #[debug("(prompt)")]
     pub post_call_analysis_prompt: String,
     /// JSON Schema that `post_call_analysis` must satisfy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[debug("(prompt)")]
     pub analysis_schema: Option<Value>,
     /// Disposition of calls that get no analysis, by outcome word (`RNR`, `voicemail`, `busy`, …).
     #[serde(default)]
     pub outcome_map: BTreeMap<String, String>,
     #[serde(default)]
     pub recording: Recording,
+    /// How long what its calls leave is kept; the current version's counts, for past calls too.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 fn yes() -> bool {
@@ -84,14 +103,14 @@ fn ring_timeout() -> u32 {
 }
 
 /// Speech or language providers in the order in which they are tried.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Providers {
     #[serde(default)]
     pub providers: Vec<Provider>,
 }
 
 /// One provider by vendor word (`moonshine`, `piper`, `flite`, `openai`, `script`) and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Provider {
     pub vendor: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,7 +124,7 @@ pub struct Provider {
 }
 
 /// When the caller may cut the bot short.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Interruption {
     pub enabled: bool,
@@ -120,7 +139,7 @@ impl Default for Interruption {
 }
 
 /// What happens when nobody speaks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Silence {
     pub prompt_after_seconds: f64,
@@ -137,7 +156,7 @@ impl Default for Silence {
 }
 
 /// Answering machines.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Voicemail {
     pub detect: bool,
@@ -152,7 +171,7 @@ impl Default for Voicemail {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VoicemailAction {
     Hangup,
@@ -160,12 +179,14 @@ pub enum VoicemailAction {
 }
 
 /// Customer data fetched while the phone rings; `url`, `headers` and `body` are templates over `call.*` and `crm.*`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Prefetch {
+    #[debug("(secret)")]
     pub url: String,
     #[serde(default)]
     pub method: PrefetchMethod,
     #[serde(default)]
+    #[debug("(secret)")]
     pub headers: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
@@ -184,7 +205,7 @@ fn two_seconds() -> u32 {
     2000
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum PrefetchMethod {
     #[default]
@@ -192,7 +213,7 @@ pub enum PrefetchMethod {
     Post,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     #[default]
@@ -201,7 +222,7 @@ pub enum OnFailure {
 }
 
 /// The CRM push through a key mapper.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Push {
     pub url: String,
     #[serde(default)]
@@ -216,7 +237,7 @@ pub struct Push {
     pub secret: Option<Sealed>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum PushMethod {
     #[default]
@@ -236,14 +257,14 @@ impl PushMethod {
 }
 
 /// The whole result, posted as it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Webhook {
     pub url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Sealed>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Recording {
     pub enabled: bool,
@@ -258,7 +279,7 @@ impl Default for Recording {
 }
 
 /// The script brain's dialogue. Every text is a template.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Script {
     /// Asked in order unless a branch jumps.
     pub steps: Vec<ScriptStep>,
@@ -269,7 +290,7 @@ pub struct Script {
     pub result: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ScriptStep {
     pub id: String,
     /// Said when the step is entered. The first step's may be empty: then the opening message asks it.
@@ -296,7 +317,7 @@ fn two() -> u32 {
     2
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Expect {
     YesNo,
@@ -308,7 +329,7 @@ pub enum Expect {
 }
 
 /// Where an answer leads.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Branch {
     /// Said first.

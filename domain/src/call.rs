@@ -1,14 +1,18 @@
 //! A call's row: what is queried about it, who owns it, what has yet to be done.
 //! It must never hold what can grow (transcript, variables, analysis, bodies): that lies in the bucket, see `objects`.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{BotId, CallId, Epoch, KeyId, Owner, ServerId, TrunkId};
 use crate::outcome::EndReason;
+use crate::retention::Kind;
 use crate::secret::Personal;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     Outbound,
@@ -16,7 +20,7 @@ pub enum Direction {
 }
 
 /// Stages of a call's life; it only ever moves down this list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CallState {
     Accepted,
@@ -27,6 +31,9 @@ pub enum CallState {
 }
 
 impl CallState {
+    /// Every state, in their order.
+    pub const ALL: &[Self] = &[Self::Accepted, Self::Dialing, Self::Ringing, Self::Answered, Self::Ended];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -44,7 +51,7 @@ impl CallState {
 }
 
 /// What is left to do for an ended call; the sparse index `next_step` finds it when due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NextStep {
     /// `call-ended` must be sent (the recording may still be on its way).
@@ -66,7 +73,7 @@ impl NextStep {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordingStatus {
     /// Not asked for, or the call never was answered.
@@ -79,7 +86,7 @@ pub enum RecordingStatus {
     Lost,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnalysisStatus {
     Pending,
@@ -90,7 +97,7 @@ pub enum AnalysisStatus {
 }
 
 /// One row of `Calls`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CallRow {
     pub call_id: CallId,
     pub bot_id: BotId,
@@ -99,8 +106,10 @@ pub struct CallRow {
     pub trunk_id: Option<TrunkId>,
     pub direction: Direction,
     /// E.164, the called number.
+    #[schema(value_type = String)]
     pub to_number: Personal<String>,
     /// E.164 or as the carrier gave it, the calling number.
+    #[schema(value_type = String)]
     pub from_number: Personal<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<KeyId>,
@@ -125,6 +134,8 @@ pub struct CallRow {
     pub duration_ms: u64,
     pub recording_status: RecordingStatus,
     /// 128 random bits, hex; part of the stable recording URL.
+    #[debug("***")]
+    #[schema(ignore)]
     pub recording_token: String,
     /// Recording blocks of 30 s that are in the object store already.
     #[serde(default)]
@@ -142,7 +153,16 @@ pub struct CallRow {
     /// Names of unknown body fields, unresolved templates and the like; at most [`MAX_WARNINGS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Classes of its data that are gone: their period is over, or the customer was erased.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub expired: BTreeSet<Kind>,
+    /// When the customer was erased from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased_at: Option<Timestamp>,
 }
+
+/// What stands in place of the number of a customer who was erased.
+pub const ERASED: &str = "erased";
 
 /// Warnings kept on a call; further ones are dropped.
 pub const MAX_WARNINGS: usize = 50;

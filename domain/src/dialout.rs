@@ -18,11 +18,13 @@ pub const MAX_BODY: usize = 256 * 1024;
 const MAX_UNKNOWN: usize = 20;
 
 /// The body of `POST /api/v1/dialout`, well-formed; its numbers are judged when the trunk is known.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(derive_more::Debug, Clone, PartialEq)]
 pub struct DialoutRequest {
     pub bot_id: BotId,
+    #[debug("(personal)")]
     pub to_number: String,
     /// `None` when omitted, null or empty: the trunk's default.
+    #[debug("(personal)")]
     pub from_number: Option<String>,
     pub variables: Option<Variables>,
     /// Names of fields that mean nothing here, at most 20, cut to 64 characters.
@@ -158,12 +160,27 @@ pub fn place(
 }
 
 fn allowed_to(dialled: Dialled, trunk: &Trunk, is_ours: impl Fn(&E164) -> bool) -> Result<E164, FieldError> {
+    let refuse = |word: &str, msg: String| Err(FieldError::body("to_number", word, msg));
     let allowed = |country: &String| trunk.allowed_countries.iter().any(|code| code.eq_ignore_ascii_case(country));
     if !trunk.allowed_countries.is_empty() && !dialled.country.as_ref().is_some_and(allowed) {
-        return Err(FieldError::body("to_number", "country_not_allowed", "The trunk does not call that country"));
+        let country = dialled.country.as_deref().unwrap_or("no country");
+        let calls = trunk.allowed_countries.join(", ");
+        return refuse("country_not_allowed", format!("The number is of {country}; the trunk calls {calls} only"));
+    }
+    let begins = |prefixes: &[String]| prefixes.iter().any(|prefix| dialled.e164.as_str().starts_with(prefix));
+    if begins(&trunk.denied_prefixes) {
+        return refuse("number_denied", "The trunk's denied_prefixes rule that number out".to_owned());
+    }
+    if !trunk.allowed_prefixes.is_empty() && !begins(&trunk.allowed_prefixes) {
+        let calls = trunk.allowed_prefixes.join(", ");
+        return refuse("number_not_allowed", format!("The trunk calls numbers that begin with {calls} only"));
+    }
+    if dialled.premium && !trunk.allow_premium {
+        let msg = "A premium-rate number; the trunk calls those only with allow_premium";
+        return refuse("premium_number", msg.to_owned());
     }
     if is_ours(&dialled.e164) {
-        return Err(FieldError::body("to_number", "own_number", "The platform does not call its own numbers"));
+        return refuse("own_number", "The platform does not call its own numbers".to_owned());
     }
     Ok(dialled.e164)
 }

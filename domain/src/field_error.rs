@@ -2,9 +2,10 @@
 //! It must never hold the offending value: it may be personal or secret.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One fault, at one place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// From the outside in, e.g. `["body", "to_number"]`; array indices as decimal text.
     pub loc: Vec<String>,
@@ -26,5 +27,14 @@ impl FieldError {
     pub fn at(path: &[&str], kind: &str, msg: impl Into<String>) -> Self {
         let loc = std::iter::once("body").chain(path.iter().copied()).map(str::to_owned).collect();
         Self { loc, msg: msg.into(), kind: kind.to_owned() }
+    }
+    /// A fault of a parameter of the query.
+    pub fn query(name: &str, kind: &str, msg: impl Into<String>) -> Self {
+        Self { loc: vec!["query".to_owned(), name.to_owned()], msg: msg.into(), kind: kind.to_owned() }
+    }
+
+    /// A fault of a header, by its name in lower case.
+    pub fn header(name: &str, kind: &str, msg: impl Into<String>) -> Self {
+        Self { loc: vec!["header".to_owned(), name.to_owned()], msg: msg.into(), kind: kind.to_owned() }
     }
 }

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 use crate::ids::{BotId, CallId, Epoch, KeyId, Owner, ServerId, TrunkId};
 use crate::secret::Personal;
@@ -78,6 +79,32 @@ pub struct Capacity {
     pub available: u32,
 }
 
+/// What `GET /health/fleet` says, written down by one server for all readers: they need not read every heartbeat then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetSummary {
+    pub capacity: Capacity,
+    /// The server that summed: the lowest id of those with a fresh heartbeat.
+    pub summed_by: ServerId,
+    pub summed_at: Timestamp,
+}
+
+/// A summary older than this is not believed: together with the heartbeats' own age, what is told is right within 4 s.
+pub const SUMMARY_FRESH_SECONDS: f64 = 3.0;
+
+impl FleetSummary {
+    /// The sum, if it is `server`'s turn to write it.
+    pub fn by(server: &ServerId, servers: &[ServerRow], now: Timestamp) -> Option<Self> {
+        let fresh = servers.iter().filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS);
+        let turn = fresh.map(|s| &s.server_id).min() == Some(server);
+        turn.then(|| Self { capacity: capacity(servers, now), summed_by: server.clone(), summed_at: now })
+    }
+
+    /// Whether it may be told as it is; one from the future is a broken clock's.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.duration_since(self.summed_at).as_secs_f64().abs() <= SUMMARY_FRESH_SECONDS
+    }
+}
+
 /// Sums the fresh servers; a draining one counts its calls but offers nothing.
 pub fn capacity(servers: &[ServerRow], now: Timestamp) -> Capacity {
     servers.iter().filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS).fold(Capacity::default(), |sum, s| {
@@ -90,7 +117,7 @@ pub fn capacity(servers: &[ServerRow], now: Timestamp) -> Capacity {
 }
 
 /// Body of `POST /calls` on a server's private port.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, Serialize, Deserialize)]
 pub struct DialCommand {
     pub call_id: CallId,
     pub server_id: ServerId,
@@ -103,6 +130,7 @@ pub struct DialCommand {
     /// E.164.
     pub from: Personal<String>,
     /// As received.
+    #[debug("(personal)")]
     pub variables: Option<Box<serde_json::value::RawValue>>,
     pub key_id: KeyId,
     /// The client waits no longer than this: a server that is later refuses.
@@ -128,6 +156,8 @@ pub enum Refusal {
     TooLate,
     /// Bot or trunk could not be read at that version.
     Unreadable,
+    /// The tables did not answer: whether the call's row is this server's is not known, to it neither.
+    Unsettled,
 }
 
 /// A server's answer to `POST /calls`.
@@ -139,12 +169,24 @@ pub enum DialAnswer {
 }
 
 /// Body of `GET /health` on a server's private port.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Alive {
     pub server_id: ServerId,
     pub epoch: Epoch,
     pub calls: u32,
     pub draining: bool,
+}
+
+/// A server's answer to `POST /drain` and `POST /undrain`, whose body is the [`Owner`] that is meant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum DrainAnswer {
+    /// As asked; this is how the server stands now.
+    Done(Alive),
+    /// The process ends when its calls have: it lets nobody in again (409).
+    Ending,
+    /// Another server or another epoch was meant (409).
+    WrongServer,
 }
 
 #[cfg(test)]
@@ -166,6 +208,24 @@ mod tests {
             version: "0".into(),
             heartbeat_at: Timestamp::from_second(1000 - age).unwrap(),
         }
+    }
+
+    #[test]
+    fn the_lowest_fresh_server_sums() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let all = [server("a", 10, 11, false), server("b", 90, 0, true), server("c", 90, 1, false)];
+        let by = |id: &str| FleetSummary::by(&ServerId::parse(id).unwrap(), &all, now);
+        assert_eq!((by("a"), by("c")), (None, None));
+        let summary = by("b").unwrap();
+        assert_eq!(summary.capacity, capacity(&all, now));
+        let check = |ms: i64, expect: bool| {
+            assert_eq!(summary.is_fresh(now + jiff::SignedDuration::from_millis(ms)), expect, "{ms}");
+        };
+        check(0, true);
+        check(3000, true);
+        check(3001, false);
+        check(-2000, true);
+        check(-3_600_000, false);
     }
 
     #[test]

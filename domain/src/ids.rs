@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 /// Why a text is no identifier.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -31,7 +32,8 @@ fn check_slug(text: &str) -> Result<(), IdError> {
 macro_rules! slug_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -90,11 +92,14 @@ slug_id!(
 );
 
 /// One call for its whole life; equals the result's `session_id`. A UUIDv7 when minted here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct CallId(uuid::Uuid);
 
 impl CallId {
+    /// No call's id, below every one that is minted: that of an example.
+    pub const NIL: Self = Self(uuid::Uuid::nil());
+
     /// Makes a UUIDv7 (RFC 9562 §5.7) of a Unix time in milliseconds and ten random bytes.
     pub fn from_parts(unix_ms: u64, random: [u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
@@ -106,6 +111,10 @@ impl CallId {
     /// [`IdError::NotUuid`] when it is none.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         uuid::Uuid::parse_str(text).map(Self).map_err(|_| IdError::NotUuid)
+    }
+
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(uuid::Uuid::from_bytes(bytes))
     }
 
     /// The 16 bytes, for sharding.
@@ -127,12 +136,12 @@ impl fmt::Display for CallId {
 }
 
 /// A server's incarnation: rises strictly with each of its starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
 /// Who holds a call: one incarnation of one server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Owner {
     pub server_id: ServerId,
     pub epoch: Epoch,

@@ -18,9 +18,14 @@ impl CallObjects {
         Self { date: row.date(), call_id: row.call_id }
     }
 
-    fn key(self, name: &str) -> String {
+    /// What the names of all of the call's objects begin with.
+    pub fn folder(self) -> String {
         let d = self.date;
-        format!("calls/{:04}/{:02}/{:02}/{}/{name}", d.year(), d.month(), d.day(), self.call_id)
+        format!("calls/{:04}/{:02}/{:02}/{}/", d.year(), d.month(), d.day(), self.call_id)
+    }
+
+    fn key(self, name: &str) -> String {
+        format!("{}{name}", self.folder())
     }
 
     /// What the dialout sent, as it was received; written before the call is accepted.

@@ -2,9 +2,12 @@
 //! It must never guess from free text: an end is an [`EndReason`], set where it happened.
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// The integration guide's word for who ended the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum DisconnectedBy {
     #[serde(rename = "bot")]
     Bot,
@@ -54,6 +57,15 @@ macro_rules! end_reasons {
         }
     };
 }
+
+impl PartialSchema for EndReason {
+    fn schema() -> RefOr<Schema> {
+        let words = Self::ALL.iter().map(|reason| reason.as_str());
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).into()
+    }
+}
+
+impl ToSchema for EndReason {}
 
 end_reasons! {
     /// The bot's tool or script hung up.
@@ -176,6 +188,39 @@ mod tests {
             let text = serde_json::to_string(reason).unwrap();
             assert_eq!(text, format!("\"{}\"", reason.as_str()));
             assert_eq!(serde_json::from_str::<EndReason>(&text).unwrap(), *reason);
+        }
+    }
+
+    #[test]
+    fn every_end_has_its_word_and_disposition() {
+        use EndReason as R;
+        // (silent, spoke), each a word of `outcome_map` and the disposition without one.
+        let check = |reason: R, silent: (&str, &str), spoke: (&str, &str)| {
+            assert_eq!((outcome_word(reason, false), outcome_word(reason, true)), (silent, spoke), "{reason:?}");
+        };
+        let nothing = ("no_customer_message", "NO_CUSTOMER_MESSAGE");
+        for reason in R::ALL {
+            match reason {
+                R::BotHangup | R::ApiHangup | R::Transferred | R::CustomerHangup | R::SocketLost => {
+                    check(*reason, nothing, ("completed", "COMPLETED"));
+                }
+                R::Busy => check(*reason, ("busy", "BUSY"), ("busy", "BUSY")),
+                R::Declined => check(*reason, ("declined", "DECLINED"), ("declined", "DECLINED")),
+                R::Voicemail => check(*reason, ("voicemail", "VOICEMAIL"), ("voicemail", "VOICEMAIL")),
+                R::NoAnswer | R::NoSpeech => check(*reason, ("RNR", "NO_ANSWER"), ("RNR", "NO_ANSWER")),
+                R::MaxDuration | R::IdleSilence => check(*reason, nothing, ("timeout", "TIMEOUT")),
+                R::InvalidNumber
+                | R::Rejected
+                | R::AuthFailed
+                | R::TrunkUnreachable
+                | R::MediaNegotiation
+                | R::NoMedia
+                | R::ServerLost
+                | R::Drained
+                | R::PrefetchFailed
+                | R::ProviderFailed
+                | R::Internal => check(*reason, ("error", "ERROR"), ("error", "ERROR")),
+            }
         }
     }
 

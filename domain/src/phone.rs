@@ -113,6 +113,8 @@ pub struct Dialled {
     pub e164: E164,
     /// ISO 3166-1 alpha-2, upper case; `None` where the number belongs to no country or to one not known.
     pub country: Option<String>,
+    /// Whether calling it costs more than a call: its owner is paid for it.
+    pub premium: bool,
 }
 
 /// Reads what somebody typed as a number to call, with `default_country` (ISO 3166-1 alpha-2) for national spellings.
@@ -132,7 +134,7 @@ pub fn parse_dialled(typed: &str, default_country: &str) -> Result<Dialled, Phon
     let parts =
         if typed.contains('+') { plan::international(&digits)? } else { plan::national(typed, &digits, country)? };
     let e164 = E164::parse(&format!("+{}{}", parts.code, parts.national))?;
-    Ok(Dialled { country: plan::country(&parts), e164 })
+    Ok(Dialled { country: plan::country(&parts), premium: plan::is_premium(&parts), e164 })
 }
 
 fn check_characters(typed: &str) -> Result<(), PhoneError> {
@@ -172,6 +174,21 @@ pub fn write(number: &str, format: NumberFormat) -> String {
         NumberFormat::National => national(&e164),
         NumberFormat::ZeroNational => format!("0{}", national(&e164)),
     }
+}
+
+/// The ways in which a number may have been written down: as E.164, as a carrier writes it, as people dial it.
+pub fn spellings(number: &E164) -> Vec<String> {
+    let national = national(number);
+    let mut all = vec![
+        number.as_str().to_owned(),
+        number.digits().to_owned(),
+        format!("00{}", number.digits()),
+        format!("0{national}"),
+        national,
+    ];
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// The national significant number; the whole digits where the country code is not known.

@@ -1,6 +1,12 @@
 //! What the platform needs of the outside world, as traits; `infra` implements them, `functions` and `server` use them.
 //! It must never name an implementation. Every write that matters is conditional, and says whether its condition held.
 
+mod housekeeping;
+mod tables;
+
+pub use housekeeping::{Housekeeping, NumberPage};
+pub use tables::Tables;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,11 +17,15 @@ use thiserror::Error;
 use crate::api_key::{ApiKeyRow, KeyHash};
 use crate::bot::Bot;
 use crate::call::{Advance, CallRow, FenceRow, Finisher, NextStep, RecordingStatus, Terminal};
-use crate::delivery::{AttemptRow, Channel, DeliveryRow};
-use crate::fleet::{Alive, DialAnswer, DialCommand, ServerRow};
+use crate::call_list::CallPosition;
+use crate::delivery::{AttemptRow, Channel, DeadWhy, DeliveryRow, Next};
+use crate::endpoint::{EndpointId, EndpointRow};
+use crate::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, FleetSummary, ServerRow};
+use crate::idempotency::{self, LetGo, ScopedKey};
 use crate::ids::{BotId, CallId, Epoch, Owner, ServerId, TrunkId};
 use crate::secret::{Sealed, SecretString};
 use crate::signing::FleetSecrets;
+use crate::spend::{Account, Hold, Money, Reserved};
 use crate::trunk::Trunk;
 
 /// A store, queue or bucket did not do what was asked. A condition that did not hold is never this error.
@@ -63,7 +73,32 @@ pub trait ApiKeys: Send + Sync {
     async fn create(&self, row: &ApiKeyRow) -> Result<bool, StoreError>;
     /// Notes a use, at most hourly: nothing happens when the stored time is younger than `not_since`.
     async fn touch(&self, hash: &KeyHash, at: Timestamp, not_since: Timestamp) -> Result<(), StoreError>;
+    /// Changes name, role, bots, `active`, `expires_at` and version to those of `row`, if the stored version is
+    /// `replaces` and, in the same moment, the key `by` is an active admin key: of two admins who take the role from
+    /// each other, one is left.
+    async fn replace(&self, row: &ApiKeyRow, replaces: u64, by: &KeyHash) -> Result<KeyChange, StoreError>;
+    /// Deletes the key under the same two conditions.
+    async fn delete(&self, hash: &KeyHash, version: u64, by: &KeyHash) -> Result<KeyChange, StoreError>;
     async fn list(&self) -> Result<Vec<ApiKeyRow>, StoreError>;
+}
+
+/// What a change of a key found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyChange {
+    Done,
+    /// The stored version is not the expected one, or the key is gone.
+    Conflict,
+    /// Whoever asks is no admin any more.
+    NotAdmin,
+}
+
+/// What a deletion found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    Deleted,
+    Missing,
+    /// The stored version is not the expected one.
+    Conflict,
 }
 
 /// What a conditional replacement found.
@@ -85,10 +120,13 @@ pub trait Bots: Send + Sync {
     async fn get(&self, id: &BotId) -> Result<Option<Bot>, StoreError>;
     /// One past or present version, as it was.
     async fn version(&self, id: &BotId, version: u64) -> Result<Option<Bot>, StoreError>;
+    /// Versions that there ever were, newest first: at most `limit`, all of them below `before` if that is given.
+    async fn versions(&self, id: &BotId, before: Option<u64>, limit: u32) -> Result<Vec<Bot>, StoreError>;
     /// Stores `bot` (its `version` already set) if the stored version is `replaces` (`None`: if there is none);
     /// claims its `numbers` and frees those it no longer has, in the same transaction.
     async fn put(&self, bot: &Bot, replaces: Option<u64>) -> Result<Put, StoreError>;
-    async fn delete(&self, id: &BotId) -> Result<bool, StoreError>;
+    /// Deletes the bot, if given only at this version; its versions stay for the calls that run on them.
+    async fn delete(&self, id: &BotId, version: Option<u64>) -> Result<Deletion, StoreError>;
     async fn list(&self) -> Result<Vec<Bot>, StoreError>;
     /// The bot that a DID (E.164) belongs to.
     async fn by_number(&self, number: &str) -> Result<Option<BotId>, StoreError>;
@@ -99,7 +137,8 @@ pub trait Trunks: Send + Sync {
     async fn get(&self, id: &TrunkId) -> Result<Option<Trunk>, StoreError>;
     /// As [`Bots::put`]; never [`Put::NumberTaken`].
     async fn put(&self, trunk: &Trunk, replaces: Option<u64>) -> Result<Put, StoreError>;
-    async fn delete(&self, id: &TrunkId) -> Result<bool, StoreError>;
+    /// Deletes the trunk, if given only at this version.
+    async fn delete(&self, id: &TrunkId, version: Option<u64>) -> Result<Deletion, StoreError>;
     async fn list(&self) -> Result<Vec<Trunk>, StoreError>;
 }
 
@@ -171,6 +210,39 @@ pub trait Calls: Send + Sync {
     async fn owners_of_open(&self) -> Result<Vec<Owner>, StoreError>;
     /// Ended calls whose step is due.
     async fn due(&self, step: NextStep, now: Timestamp, limit: u32) -> Result<Vec<CallId>, StoreError>;
+    /// Where a bot's calls of one day (of their start, UTC) stand, newest first: those before `before`, at most
+    /// `limit`. What was written a moment ago may be missing.
+    async fn of_day(
+        &self,
+        bot: &BotId,
+        date: jiff::civil::Date,
+        before: &CallPosition,
+        limit: u32,
+    ) -> Result<Vec<CallPosition>, StoreError>;
+    /// The calls under `ids`, strongly consistent and in no order; ids without one are left out.
+    async fn of_ids(&self, ids: &[CallId]) -> Result<Vec<CallRow>, StoreError>;
+}
+
+/// What a claim of an idempotency key found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyClaim {
+    Claimed,
+    Exists(idempotency::Entry),
+}
+
+/// Keys of clients that must place one call only. An entry past `expires_at` may still be answered: readers judge.
+#[async_trait]
+pub trait Idempotency: Send + Sync {
+    /// Strongly consistent.
+    async fn get(&self, key: &ScopedKey) -> Result<Option<idempotency::Entry>, StoreError>;
+    /// Puts `entry` if nothing lies under its key, or what lies there has the holder and the progress of `over`.
+    async fn claim(
+        &self,
+        entry: &idempotency::Entry,
+        over: Option<&idempotency::Entry>,
+    ) -> Result<KeyClaim, StoreError>;
+    /// Lets go of an entry in flight, if it still is its holder's; an entry that is gone needs no release.
+    async fn let_go(&self, held: &idempotency::Entry, how: LetGo) -> Result<Owned, StoreError>;
 }
 
 #[async_trait]
@@ -187,15 +259,41 @@ pub trait Deliveries: Send + Sync {
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Result<Owned, StoreError>;
-    /// Ends try number `attempt.n`: stores the attempt and the row's new `state` and `due_at`, if that try is still the running one.
-    async fn end_try(
+    /// Ends try number `attempt.n`: stores the attempt and what the row becomes, if that try is still the running one.
+    async fn end_try(&self, attempt: &AttemptRow, next: &Next) -> Result<Owned, StoreError>;
+    /// Puts a due delivery off to `until` without counting a try, under the conditions of [`Deliveries::begin_try`].
+    async fn put_off(
         &self,
-        attempt: &AttemptRow,
-        state: crate::delivery::DeliveryState,
-        due_at: Timestamp,
+        call: CallId,
+        channel: Channel,
+        tries: u32,
+        now: Timestamp,
+        until: Timestamp,
     ) -> Result<Owned, StoreError>;
+    /// Ends a due delivery without a try, under the conditions of [`Deliveries::begin_try`].
+    async fn bury(
+        &self,
+        call: CallId,
+        channel: Channel,
+        tries: u32,
+        now: Timestamp,
+        why: DeadWhy,
+    ) -> Result<Owned, StoreError>;
+    /// Begins a new round: pending, due `now`, the schedule from its start. Only if the row still has the state and the
+    /// tries of `seen`, and no worker holds it at `now`; a worker that comes back later has lost its try.
+    async fn resend(&self, seen: &DeliveryRow, now: Timestamp) -> Result<Owned, StoreError>;
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(CallId, Channel)>, StoreError>;
     async fn attempts(&self, call: CallId, channel: Channel) -> Result<Vec<AttemptRow>, StoreError>;
+}
+
+/// The health of endpoints, shared by all workers.
+#[async_trait]
+pub trait Endpoints: Send + Sync {
+    /// Strongly consistent; `None` while nothing is known of it.
+    async fn get(&self, bot: &BotId, endpoint: &EndpointId) -> Result<Option<EndpointRow>, StoreError>;
+    /// Stores `row` (its `rev` already raised) if the stored revision is `replaces` (`None`: if there is none).
+    async fn put(&self, row: &EndpointRow, replaces: Option<u64>) -> Result<bool, StoreError>;
+    async fn of_bot(&self, bot: &BotId) -> Result<Vec<EndpointRow>, StoreError>;
 }
 
 #[async_trait]
@@ -211,6 +309,24 @@ pub trait Servers: Send + Sync {
     async fn of_shard(&self, shard: u16) -> Result<Vec<ServerRow>, StoreError>;
     async fn get(&self, id: &ServerId) -> Result<Option<ServerRow>, StoreError>;
     async fn all(&self) -> Result<Vec<ServerRow>, StoreError>;
+    /// Puts the fleet's summary, unless a later one is there.
+    async fn put_summary(&self, summary: &FleetSummary) -> Result<(), StoreError>;
+    async fn summary(&self) -> Result<Option<FleetSummary>, StoreError>;
+}
+
+/// What bots and trunks with a ceiling have spent, by day, and what is set aside for calls under way.
+#[async_trait]
+pub trait Spend: Send + Sync {
+    /// Adds what is reserved to every account of the hold, if none goes over its ceiling by it; all or none.
+    /// A call that has a hold already keeps it.
+    async fn reserve(&self, hold: &Hold) -> Result<Reserved, StoreError>;
+    async fn held(&self, call: CallId) -> Result<Option<Hold>, StoreError>;
+    /// Puts what the call cost in the place of what was reserved, and ends the hold; `Lost` when it is ended already.
+    async fn settle(&self, hold: &Hold, cost: Money) -> Result<Owned, StoreError>;
+    /// What an account has spent and set aside on its day.
+    async fn spent(&self, account: &Account) -> Result<Money, StoreError>;
+    /// Calls whose hold is due.
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<CallId>, StoreError>;
 }
 
 #[async_trait]
@@ -221,6 +337,8 @@ pub trait Objects: Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
     async fn exists(&self, key: &str) -> Result<bool, StoreError>;
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
+    /// Every key that begins with `prefix`: a call's folder, never more.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
     /// A URL that reads the object without credentials for `expires`.
     async fn presign(&self, key: &str, expires: Duration) -> Result<String, StoreError>;
 }
@@ -246,12 +364,15 @@ pub trait Queues: Send + Sync {
     async fn send(&self, queue: QueueName, group: &BotId, job: &Job, delay: Duration) -> Result<(), StoreError>;
 }
 
-/// A request through the guarded client.
-#[derive(Debug, Clone)]
+/// A request through the guarded client. Its address, headers and body may hold personal data, and don't print themselves.
+#[derive(derive_more::Debug, Clone)]
 pub struct OutboundRequest {
     pub method: http::Method,
+    #[debug("(personal)")]
     pub url: String,
+    #[debug("(personal)")]
     pub headers: http::HeaderMap,
+    #[debug("({} bytes, personal)", body.len())]
     pub body: Bytes,
     pub connect_timeout: Duration,
     pub total_timeout: Duration,
@@ -259,15 +380,17 @@ pub struct OutboundRequest {
     pub answer_limit: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(derive_more::Debug, Clone)]
 pub struct OutboundAnswer {
     pub status: u16,
+    #[debug("(personal)")]
     pub headers: http::HeaderMap,
+    #[debug("({} bytes, personal)", body.len())]
     pub body: Bytes,
 }
 
 /// Why the guarded client has no answer.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum OutboundError {
     /// The URL or an address behind it is not allowed.
     #[error("not allowed: {0}")]
@@ -328,6 +451,8 @@ pub trait Fleet: Send + Sync {
     /// Ends a call; `false` when the server does not have it.
     async fn hang_up(&self, server: &ServerRow, call: CallId, timeout: Duration) -> Result<bool, FleetError>;
     async fn alive(&self, server: &ServerRow, timeout: Duration) -> Result<Alive, FleetError>;
+    /// Lets no further call in, or (`drain` false) lets calls in again; live calls go on. Asking twice is as good as once.
+    async fn drain(&self, server: &ServerRow, drain: bool, timeout: Duration) -> Result<DrainAnswer, FleetError>;
 }
 
 /// Reads the deployment's secrets (Secrets Manager, or `DATA/secrets/`); cached shortly by the implementation.

@@ -1,9 +1,13 @@
 //! The key mapper: what a CRM receives, from any JSON whose string leaves are templates.
 //! It must never render a key, a URL or a token.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::analysis::with_defaults;
+use crate::bot::Bot;
 use crate::field_error::FieldError;
+use crate::result::{CallResult, Record};
 use crate::template::{Context, Template};
 
 /// Most keys of a key mapper, at all depths together.
@@ -12,8 +16,9 @@ pub const MAX_KEYS: usize = 500;
 pub const MAX_TOKEN: usize = 4096;
 
 /// A rendered body: the exact bytes to store and send.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct RenderedBody {
+    #[debug("({} bytes, personal)", bytes.len())]
     pub bytes: Vec<u8>,
     /// `namespace.field` of tokens without a value, once each.
     pub missing: Vec<String>,
@@ -39,14 +44,12 @@ pub fn render(key_mapper: &Value, context: &Context) -> RenderedBody {
     RenderedBody { bytes: body.to_string().into_bytes(), missing }
 }
 
-/// Names of tokens in unknown namespaces, for the admin's warnings.
-pub fn unknown_namespaces(key_mapper: &Value) -> Vec<String> {
-    match key_mapper {
-        Value::String(text) => Template::parse(text).unknown_namespaces(),
-        Value::Array(items) => items.iter().flat_map(unknown_namespaces).collect(),
-        Value::Object(members) => members.values().flat_map(unknown_namespaces).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
-    }
+/// What the key mapper of `bot` sees of an ended call: `result.disposition` and `result.remarks` always exist.
+pub fn context(bot: &Bot, result: &CallResult, record: &Record, now: Timestamp) -> Context {
+    let mut seen = result.clone();
+    seen.post_call_analysis =
+        with_defaults(bot, result.end_reason, result.customer_spoke(), std::mem::take(&mut seen.post_call_analysis));
+    Context::of_result(&seen, record, &bot.hours.timezone, now)
 }
 
 /// Whether a token can stand in an `Authorization` header: visible ASCII and single spaces inside, no template.
@@ -131,13 +134,5 @@ mod tests {
         assert_eq!(validate(&mapper(498)), []);
         assert_eq!(validate(&mapper(499)).len(), 1);
         assert_eq!(validate(&json!("just text")), []);
-    }
-
-    #[test]
-    fn unknown_namespaces_are_found_everywhere() {
-        assert_eq!(
-            unknown_namespaces(&json!({"a": ["{{env.X}}"], "b": {"c": "{{crm.ok}}{{lead.y}}"}})),
-            ["env.X", "lead.y"]
-        );
     }
 }

@@ -6,13 +6,15 @@ use std::fmt;
 pub use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// What an admin reads in place of a secret, and may send back to keep it.
 pub const MASK: &str = "***";
 
 /// A secret as it lies in a table: sealed text that only the `Seal` port can open.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(as = Secret, description = "Written only: it reads as \"***\", which (or absence) keeps what is stored; null removes it.")]
 pub struct Sealed(pub String);
 
 impl fmt::Debug for Sealed {

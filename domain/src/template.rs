@@ -3,7 +3,7 @@
 
 mod context;
 
-pub use context::{BUILT_INS, Context, LiveCall};
+pub use context::{BUILT_INS, Context, LiveCall, SYSTEM};
 
 use std::sync::LazyLock;
 
@@ -15,15 +15,20 @@ pub struct Template {
     segments: Vec<Segment>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 enum Segment {
-    Literal(String),
-    Token { namespace: String, field: String },
+    /// Of a prompt, perhaps.
+    Literal(#[debug("(personal)")] String),
+    Token {
+        namespace: String,
+        field: String,
+    },
 }
 
 /// What a template became.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendered {
+    #[debug("(personal)")]
     pub text: String,
     /// `namespace.field` of each token that had no value, once each, in order.
     pub missing: Vec<String>,
@@ -82,17 +87,20 @@ impl Template {
         self.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)))
     }
 
-    /// `namespace.field` of each token whose namespace does not exist, once each.
-    pub fn unknown_namespaces(&self) -> Vec<String> {
-        let mut unknown = Vec::new();
-        for segment in &self.segments {
-            if let Segment::Token { namespace, field } = segment
-                && !NAMESPACES.contains(&namespace.as_str())
-            {
-                push_once(&mut unknown, format!("{namespace}.{field}"));
-            }
-        }
-        unknown
+    /// Namespace and field of each token, in order.
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Token { namespace, field } => Some((namespace.as_str(), field.as_str())),
+            Segment::Literal(_) => None,
+        })
+    }
+
+    /// What stands between its tokens.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Literal(text) => Some(text.as_str()),
+            Segment::Token { .. } => None,
+        })
     }
 
     fn write(&self, context: &Context, writing: Writing) -> Rendered {

@@ -3,17 +3,22 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 use crate::ids::TrunkId;
 use crate::secret::Sealed;
+use crate::spend::Money;
+
+mod preset;
 
 /// A trunk as stored; field names are wire names of the admin API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Trunk {
     pub trunk_id: TrunkId,
     #[serde(default)]
     pub version: u64,
     pub name: String,
+    /// The carrier whose ways stand where the admin gave none; see [`Trunk::complete`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
     pub host: String,
@@ -49,6 +54,7 @@ pub struct Trunk {
     pub from_format: NumberFormat,
     /// Extra headers of each INVITE.
     #[serde(default)]
+    #[debug("(secret)")]
     pub headers: BTreeMap<String, String>,
     /// DIDs, ranges (`+9112340000-+9112349999`) and prefixes (`+911234*`); empty leaves it to the carrier.
     #[serde(default)]
@@ -61,18 +67,36 @@ pub struct Trunk {
     pub codecs: Vec<TrunkCodec>,
     #[serde(default)]
     pub dtmf: Dtmf,
+    /// Calls at once, over the whole fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_calls: Option<u32>,
+    /// Calls begun in any second, over the whole fleet; above one a fraction does not count, below one it is one call in
+    /// a longer span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cps: Option<f64>,
+    /// Calls begun in any 60 seconds, over the whole fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cpm: Option<u32>,
+    /// Of calls that begin on one day, UTC; decimals in the currency of the deployment's prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_spend_per_day: Option<Money>,
     /// ISO codes; empty = every country.
     #[serde(default)]
     pub allowed_countries: Vec<String>,
+    /// `+` and leading digits; empty = every number.
     #[serde(default)]
+    pub allowed_prefixes: Vec<String>,
+    /// `+` and leading digits; these go before what is allowed.
+    #[serde(default)]
+    pub denied_prefixes: Vec<String>,
+    /// Whether numbers at premium rates may be called.
+    #[serde(default)]
+    pub allow_premium: bool,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub inbound_cidrs: Vec<ipnet::IpNet>,
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub media_cidrs: Vec<ipnet::IpNet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_group: Option<String>,
@@ -88,7 +112,7 @@ fn g711() -> Vec<TrunkCodec> {
     vec![TrunkCodec::Pcmu, TrunkCodec::Pcma]
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     Exotel,
@@ -99,7 +123,7 @@ pub enum Preset {
     Generic,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrunkTransport {
     #[default]
@@ -107,7 +131,7 @@ pub enum TrunkTransport {
 }
 
 /// Whose name stands in From.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FromUser {
     #[default]
@@ -115,7 +139,7 @@ pub enum FromUser {
     Username,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IdentityHeader {
     #[default]
@@ -126,7 +150,7 @@ pub enum IdentityHeader {
 }
 
 /// How numbers are written towards the carrier.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum NumberFormat {
     #[default]
     #[serde(rename = "+e164")]
@@ -141,14 +165,14 @@ pub enum NumberFormat {
     Raw,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TrunkCodec {
     Pcmu,
     Pcma,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtmf {
     #[default]

@@ -1,17 +1,24 @@
-//! `/api/v1/admin`: bots, trunks, keys and calls, for keys of role `admin`.
+//! `/api/v1/admin`: bots, trunks, keys, calls and the fleet, for keys of role `admin`.
 //! It must never answer with a secret that was not minted in the very same request.
 
 pub mod keys;
 
 mod bots;
-mod calls;
+pub(crate) mod calls;
 mod crud;
+pub(crate) mod endpoints;
 mod entity;
+pub(crate) mod erase;
+pub(crate) mod fleet;
+pub(crate) mod preview;
 mod secrets;
 mod trunks;
+pub(crate) mod versions;
 
 use axum::Router;
 use domain::bot::Bot;
+use domain::ids::BotId;
+use domain::ports::StoreError;
 use domain::trunk::Trunk;
 
 use crate::platform::Platform;
@@ -22,7 +29,17 @@ pub(crate) fn routes() -> Router<Platform> {
         .merge(crud::routes::<Bot>("/api/v1/admin/bots"))
         .merge(crud::routes::<Trunk>("/api/v1/admin/trunks"))
         .merge(keys::routes())
+        .merge(endpoints::routes())
         .merge(calls::routes())
+        .merge(fleet::routes())
+        .merge(preview::routes())
+        .merge(versions::routes())
+        .merge(erase::routes())
+}
+
+/// The highest version that a bot ever had, deleted ones too; 0 if none.
+pub(crate) async fn last_bot_version(platform: &Platform, id: &BotId) -> Result<u64, StoreError> {
+    <Bot as entity::Entity>::last_version(platform, id.as_str()).await
 }
 
 /// This function's routes alone.

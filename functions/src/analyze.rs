@@ -27,7 +27,12 @@ pub async fn handle(platform: &Platform, job: &Job) -> Result<(), StoreError> {
         return Ok(());
     };
     let Some(reason) = row.end_reason else { return Ok(()) };
+    if let Err(cause) = crate::spend::settle(platform, &row).await {
+        // A ceiling is no reason to hold a result back.
+        tracing::warn!(call.id = %row.call_id, error = %cause, "what the call cost is not noted; sweep does it");
+    }
     let Some(tries) = claim(platform, &row).await? else { return Ok(()) };
+    domain::failpoint!("analyze.claimed");
     let bot = platform.tables.bots.version(&row.bot_id, row.bot_version).await?;
     match judge(platform, &row, reason, bot.as_ref(), tries).await? {
         Some(settled) => go_on(platform, &row, settled).await,
@@ -121,7 +126,7 @@ async fn record_or_wait(
 ) -> Result<Option<(Record, CallRow)>, StoreError> {
     match record(platform, row).await {
         Ok(Some(found)) => return Ok(Some((found, row.clone()))),
-        Ok(None) if since(row.ended_at, now) <= platform.settings.analysis.record_wait => return Ok(None),
+        Ok(None) if since(row.ended_at, now) <= record_wait(platform, row, now).await? => return Ok(None),
         Ok(None) => {}
         Err(StoreError::Corrupt { cause, .. }) => {
             tracing::error!(call.id = %row.call_id, error = %cause, "the call's record is unreadable; the push goes on without it");
@@ -139,24 +144,38 @@ async fn record_or_wait(
     Ok(Some((record(platform, &row).await?.unwrap_or_default(), row)))
 }
 
+/// How long after the end a record may still be on its way: while its server lives and has it, as long as an analysis may
+/// take; what checkpoints hold is the poorer part of it.
+async fn record_wait(platform: &Platform, row: &CallRow, now: Timestamp) -> Result<Duration, StoreError> {
+    let limits = &platform.settings.analysis;
+    let server = platform.tables.servers.get(&row.owner.server_id).await?;
+    let stale = platform.settings.reap.stale.as_secs_f64();
+    let alive = server.is_some_and(|server| server.epoch == row.owner.epoch && server.age_seconds(now) <= stale);
+    Ok(if alive { limits.within } else { limits.record_wait })
+}
+
 /// Writes down what the analysis came to and hands the call to the push. Crashed in between, the next try does it again.
 async fn go_on(platform: &Platform, row: &CallRow, settled: Settled) -> Result<(), StoreError> {
     let key = domain::objects::CallObjects::of(row).analysis();
     write_json(platform, &key, &settled.analysis).await?;
+    domain::failpoint!("analyze.written");
     let calls = &platform.tables.calls;
     calls.note_analysis(row.call_id, settled.status, settled.disposition.as_deref()).await?;
+    domain::failpoint!("analyze.noted");
     let due = platform.outside.clock.now() + platform.settings.sweep.again_after;
     if calls.take_step(row.call_id, &[NextStep::Announce, NextStep::Analyze], Some(NextStep::Push), due).await?
         == Owned::Lost
     {
         return Ok(());
     }
+    domain::failpoint!("analyze.stepped");
     tracing::info!(call.id = %row.call_id, bot.id = %row.bot_id, analysis = ?settled.status, "analysed");
     metrics::counter!("ringfleet_analyses_total", "status" => status_word(settled.status)).increment(1);
     let job = Job { call_id: row.call_id, channel: None };
     if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await {
         tracing::warn!(call.id = %row.call_id, error = %cause, "push not queued; sweep will");
     }
+    domain::failpoint!("analyze.queued");
     Ok(())
 }
 
@@ -184,6 +203,7 @@ fn skip_word(why: SkipReason) -> &'static str {
         SkipReason::Voicemail => "voicemail",
         SkipReason::Error => "error",
         SkipReason::NoPrompt => "no_prompt",
+        SkipReason::NoModel => "no_model",
     }
 }
 

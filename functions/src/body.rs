@@ -3,11 +3,11 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use domain::field_error::FieldError;
 use domain::strict_json;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,6 +15,9 @@ use crate::problem::Refusal;
 
 /// Most bytes of a request's body.
 pub const BODY_MAX: usize = 256 * 1024;
+
+/// Most bytes that are read only to be dropped.
+const DROPPED_MAX: usize = 1024 * 1024;
 
 /// A body of at most [`BODY_MAX`] bytes, as it came.
 #[derive(Debug, Clone)]
@@ -32,19 +35,28 @@ impl<S: Send + Sync> FromRequest<S> for CappedBody {
         }
         let announced =
             headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > BODY_MAX as u64) {
-            return Err(Refusal::BodyTooLarge(BODY_MAX));
-        }
-        read(request.into_body()).await.map(Self)
+        let is_too_large = announced.is_some_and(|length| length > BODY_MAX as u64);
+        read(request.into_body(), is_too_large).await.map(Self)
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Refusal> {
-    match Limited::new(body, BODY_MAX).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(cause) if cause.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge(BODY_MAX)),
-        Err(_) => Err(Refusal::BodyBroken),
+/// Reads up to the cap. Of a body beyond it some more is read and dropped: a client that sends all before it listens
+/// would hear of a broken connection, and not why.
+async fn read(mut body: Body, mut is_too_large: bool) -> Result<Bytes, Refusal> {
+    let mut kept = BytesMut::new();
+    let mut dropped = 0;
+    while dropped < DROPPED_MAX
+        && let Some(frame) = body.frame().await
+    {
+        let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
+        is_too_large |= kept.len() + data.len() > BODY_MAX;
+        if is_too_large {
+            dropped += data.len();
+        } else {
+            kept.extend_from_slice(&data);
+        }
     }
+    if is_too_large { Err(Refusal::BodyTooLarge(BODY_MAX)) } else { Ok(kept.freeze()) }
 }
 
 impl CappedBody {
@@ -72,8 +84,20 @@ pub fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
         let path = fault.path().to_string();
         let inner = fault.into_inner().to_string();
         let kind = if inner.starts_with("missing field") { "missing" } else { "value_error" };
-        Refusal::Invalid(vec![FieldError::at(&place(&path, &inner), kind, inner.clone())])
+        Refusal::Invalid(vec![FieldError::at(&place(&path, &inner), kind, without_value(&inner))])
     })
+}
+
+/// serde quotes what it could not read: the answer says what was wanted instead, and repeats nothing.
+fn without_value(inner: &str) -> String {
+    for kind in ["invalid type: ", "invalid value: ", "unknown variant ", "invalid length "] {
+        if let Some(rest) = inner.strip_prefix(kind) {
+            let wanted = rest.rfind(", expected ").map_or("", |at| &rest[at + 2..]);
+            let what = kind.trim_end_matches([' ', ':']);
+            return if wanted.is_empty() { what.to_owned() } else { format!("{what}: {wanted}") };
+        }
+    }
+    inner.to_owned()
 }
 
 /// `push.method`, `stt.providers[0].vendor` → its parts; a missing field's own name is appended.
@@ -88,6 +112,16 @@ fn place<'a>(path: &'a str, inner: &'a str) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_not_repeated() {
+        let check = |inner: &str, expect: &str| assert_eq!(without_value(inner), expect);
+        check(r#"invalid type: string "+919876543210", expected u32"#, "invalid type: expected u32");
+        check(r#"invalid type: string "a, expected b", expected u32"#, "invalid type: expected u32");
+        check("unknown variant `secret`, expected `GET` or `POST`", "unknown variant: expected `GET` or `POST`");
+        check("unknown variant `secret`, there are no variants", "unknown variant");
+        check("missing field `name`", "missing field `name`");
+    }
 
     #[test]
     fn faults_name_their_place() {

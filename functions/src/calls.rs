@@ -1,6 +1,10 @@
 //! Calls as clients see them: result or live state, hang-up, and the redirect behind the stable recording URL.
 //! It must never tell a call out of the key's scope from one that does not exist.
 
+pub(crate) mod list;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
@@ -13,12 +17,16 @@ use domain::ids::{BotId, CallId};
 use domain::objects::CallObjects;
 use domain::ports::{CallEntry, StoreError};
 use domain::result::CallResult;
+use domain::retention::Kind;
 use domain::secret::Personal;
 use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::auth::Authenticated;
 use crate::platform::Platform;
@@ -31,6 +39,7 @@ const HANG_UP_WITHIN: Duration = Duration::from_secs(3);
 
 pub(crate) fn routes() -> Router<Platform> {
     Router::new()
+        .route("/api/v1/calls", get(list::list))
         .route("/api/v1/calls/{call_id}", get(read))
         .route("/api/v1/calls/{call_id}/hangup", post(hang_up))
         .route("/api/v1/recordings/{file}", get(recording))
@@ -44,25 +53,60 @@ pub fn router(platform: Platform) -> Router {
 /// A call as `GET /api/v1/calls/{id}` shows it; `state` tells the two apart.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Shown {
-    Ended {
-        state: CallState,
-        #[serde(flatten)]
-        result: Box<CallResult>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        warnings: Vec<String>,
-    },
+pub(crate) enum Shown {
+    Ended(Box<EndedCall>),
     Live(Box<Live>),
 }
 
-#[derive(Debug, Serialize)]
-struct Live {
+// By hand, as `anyOf`: a result has all that a live call has, so it is never only one of the two.
+impl PartialSchema for Shown {
+    fn schema() -> RefOr<Schema> {
+        let either = [EndedCall::name(), Live::name()].map(Ref::from_schema_name);
+        either.into_iter().fold(AnyOfBuilder::new(), AnyOfBuilder::item).into()
+    }
+}
+
+impl ToSchema for Shown {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Call")
+    }
+
+    fn schemas(all: &mut Vec<(String, RefOr<Schema>)>) {
+        all.push((EndedCall::name().into_owned(), EndedCall::schema()));
+        all.push((Live::name().into_owned(), Live::schema()));
+        EndedCall::schemas(all);
+        Live::schemas(all);
+    }
+}
+
+/// A call that is over: its result, and what was noted on the way.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EndedCall {
+    state: CallState,
+    #[serde(flatten)]
+    result: CallResult,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    /// What is missing because its days are over: `recording`, `transcript`, `variables`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    expired: BTreeSet<Kind>,
+    /// When the customer was erased from the call: then its numbers are `erased`, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LiveCall)]
+pub(crate) struct Live {
     state: CallState,
     session_id: CallId,
     bot_id: BotId,
     direction: Direction,
+    #[schema(value_type = String)]
     caller_id: Personal<String>,
+    #[schema(value_type = String)]
     to_number: Personal<String>,
+    #[schema(value_type = String)]
     from_number: Personal<String>,
     started_at: Timestamp,
     ringing_at: Option<Timestamp>,
@@ -98,11 +142,17 @@ async fn read(
     let Some(ended) = Ended::read(&platform, &row).await? else {
         return Ok(Json(Shown::Live(Box::new(Live::of(row)))));
     };
-    Ok(Json(Shown::Ended { state: CallState::Ended, result: Box::new(ended.result), warnings: row.warnings }))
+    Ok(Json(Shown::Ended(Box::new(EndedCall {
+        state: CallState::Ended,
+        result: ended.result,
+        warnings: row.warnings,
+        expired: row.expired,
+        erased_at: row.erased_at,
+    }))))
 }
 
-#[derive(Debug, Serialize)]
-struct Taken {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Taken {
     status: &'static str,
 }
 
@@ -148,28 +198,24 @@ pub(crate) async fn call_row(platform: &Platform, id: &str) -> Result<Option<Cal
     })
 }
 
-#[derive(Debug, Deserialize)]
-struct Token {
-    #[serde(default)]
-    token: String,
-}
-
 /// `{call_id}.wav?token=…`: whoever has the URL may listen; the token is its only key.
 async fn recording(
     State(platform): State<Platform>,
     Path(file): Path<String>,
-    Query(query): Query<Token>,
+    Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let missing = || Refusal::NotFound("recording");
     let id = file.strip_suffix(".wav").ok_or_else(missing)?;
-    let row = call_row(&platform, id)
-        .await?
-        .filter(|row| is_token(&query.token, &row.recording_token))
-        .ok_or_else(missing)?;
+    let token = query.iter().find(|(name, _)| name == "token").map_or("", |(_, token)| token);
+    let row = call_row(&platform, id).await?.filter(|row| is_token(token, &row.recording_token)).ok_or_else(missing)?;
     match row.recording_status {
         _ if row.state != CallState::Ended => Err(Refusal::RecordingPending),
         RecordingStatus::Pending => Err(Refusal::RecordingPending),
-        RecordingStatus::None | RecordingStatus::Lost => Err(missing()),
+        RecordingStatus::Complete | RecordingStatus::Partial if row.expired.contains(&Kind::Recording) => {
+            Err(Refusal::RecordingExpired)
+        }
+        RecordingStatus::Lost => Err(Refusal::RecordingLost),
+        RecordingStatus::None => Err(missing()),
         RecordingStatus::Complete | RecordingStatus::Partial => {
             let url = platform.outside.objects.presign(&CallObjects::of(&row).recording(), PRESIGNED_FOR).await?;
             redirect(&url)

@@ -1,32 +1,37 @@
 //! `POST /api/v1/dialout`: checks in the order of `api.md` §1, then one server takes the call or the client hears why not.
 //! It must never queue a call, write a call row, or answer 200 before a server holds the permit.
 
+mod once;
 mod placing;
+mod trunks;
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use domain::api_key::Caller;
 use domain::bot::Bot;
 use domain::call::MAX_WARNINGS;
-use domain::dialout::{DialoutRequest, PlacedNumbers, dialled, parse, place};
-use domain::field_error::FieldError;
+use domain::dialout::{DialoutRequest, PlacedNumbers, parse};
 use domain::fleet::{DialCommand, ServerRow};
-use domain::ids::{CallId, TrunkId};
-use domain::ports::{StoreError, mint_call_id};
+use domain::idempotency::BodyHash;
+use domain::ids::CallId;
+use domain::ports::mint_call_id;
 use domain::secret::Personal;
 use domain::trunk::Trunk;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
 
 use crate::auth::Authenticated;
 use crate::body::CappedBody;
 use crate::fleet_health::believable;
 use crate::platform::Platform;
 use crate::problem::{Refusal, dress};
-use placing::{Offer, Placed};
+use crate::turns::Arrived;
+use trunks::Wanted;
 
 pub(crate) fn routes() -> Router<Platform> {
     Router::new().route("/api/v1/dialout", post(dialout))
@@ -37,50 +42,115 @@ pub fn router(platform: Platform) -> Router {
     dress(routes().with_state(platform))
 }
 
-#[derive(Debug, Serialize)]
-struct Accepted {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Accepted {
     status: &'static str,
     call_id: CallId,
 }
 
+/// A 200 that was given before is given again under this header.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// A call that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Answer {
+    call_id: CallId,
+    /// Whether another request with the same `Idempotency-Key` placed it.
+    replayed: bool,
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Json(Accepted { status: "ok", call_id: self.call_id }).into_response();
+        if self.replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
 async fn dialout(
     State(platform): State<Platform>,
+    Arrived(arrived): Arrived,
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
     body: CappedBody,
-) -> Result<Json<Accepted>, Refusal> {
-    let answer = answer(&platform, &caller, &headers, &body).await;
-    let outcome = answer.as_ref().map_or_else(Refusal::code, |_| "accepted");
+) -> Result<Answer, Refusal> {
+    let answer = answer(platform, caller, &headers, &body, arrived).await;
+    let outcome = match &answer {
+        Ok(Answer { replayed: false, .. }) => "accepted",
+        Ok(Answer { replayed: true, .. }) => "replayed",
+        Err(refusal) => refusal.code(),
+    };
     metrics::counter!("ringfleet_dialout_total", "outcome" => outcome).increment(1);
     answer
 }
 
 async fn answer(
-    platform: &Platform,
-    caller: &Caller,
+    platform: Platform,
+    caller: Caller,
     headers: &HeaderMap,
     body: &CappedBody,
-) -> Result<Json<Accepted>, Refusal> {
-    let started = Instant::now();
-    let now = platform.outside.clock.now();
+    started: Instant,
+) -> Result<Answer, Refusal> {
     let request = parse(&body.0).map_err(Refusal::Invalid)?;
     if is_strict(headers) && !request.unknown.is_empty() {
         return Err(Refusal::Invalid(request.unknown_as_errors()));
     }
-    let bot = callable_bot(platform, caller, &request).await?;
-    if !bot.hours.is_open(now) {
-        return Err(Refusal::OutsideActiveHours { now, next_open_at: bot.hours.next_open(now) });
+    let key = once::key(&caller, headers)?;
+    let dialout = Dialout { platform, caller, request, started };
+    match key {
+        None => dialout.place_new().await,
+        Some(key) => {
+            let body = BodyHash::of(&body.0);
+            // A client that hangs up does not cut this short: its next request finds the answer at once.
+            let placed = tokio::spawn(async move { once::place(dialout, key, body).await }).await;
+            placed.unwrap_or_else(|cause| {
+                tracing::error!(error = %cause, "a dialout broke off");
+                Err(Refusal::Internal)
+            })
+        }
     }
-    let (trunk, numbers) = carrying_trunk(platform, &bot, &request, now).await?;
-    let call_id = mint_call_id(&*platform.outside.clock, &*platform.outside.entropy);
-    let offer =
-        Offer { command: command(call_id, &bot, &trunk, numbers, request, caller), group: trunk.server_group.clone() };
-    let placed = placing::place(platform, &offer, started).await?;
-    tracing::info!(call.id = %call_id, bot.id = %bot.bot_id, trunk.id = %trunk.trunk_id, outcome = placed.word(), "dialout");
-    match placed {
-        Placed::Accepted => Ok(Json(Accepted { status: "ok", call_id })),
-        Placed::NoCapacity => Err(Refusal::NoCapacity),
-        Placed::TrunkLimit => Err(Refusal::TrunkLimit),
+}
+
+/// A request that is in order, and has yet to be judged by its bot, trunk and the fleet.
+struct Dialout {
+    platform: Platform,
+    caller: Caller,
+    request: DialoutRequest,
+    /// When it arrived.
+    started: Instant,
+}
+
+impl Dialout {
+    async fn place_new(self) -> Result<Answer, Refusal> {
+        let call_id = mint_call_id(&*self.platform.outside.clock, &*self.platform.outside.entropy);
+        self.place_as(call_id).await?;
+        Ok(Answer { call_id, replayed: false })
+    }
+
+    /// Checks what is left to be checked, and finds a server; `Ok` when one holds the call.
+    async fn place_as(self, call_id: CallId) -> Result<(), Refusal> {
+        let Self { platform, caller, request, started } = self;
+        let _turn = platform.turns.dialout(started + platform.settings.placing.turn()).await.ok_or(Refusal::Busy)?;
+        let give_up = started + platform.settings.placing.total;
+        let Ok(bot) = timeout_at(give_up, open_bot(&platform, &caller, &request)).await else {
+            return Err(placing::silent().into());
+        };
+        let bot = bot?;
+        let wanted = Wanted { call_id, bot: &bot, request: &request, caller: &caller, started, give_up };
+        trunks::carry(&platform, &wanted).await
+    }
+}
+
+/// The bot, if it may be called through now.
+async fn open_bot(platform: &Platform, caller: &Caller, request: &DialoutRequest) -> Result<Bot, Refusal> {
+    let now = platform.outside.clock.now();
+    let bot = callable_bot(platform, caller, request).await?;
+    if bot.hours.is_open(now) {
+        Ok(bot)
+    } else {
+        Err(Refusal::OutsideActiveHours { now, next_open_at: bot.hours.next_open(now) })
     }
 }
 
@@ -105,73 +175,19 @@ async fn callable_bot(platform: &Platform, caller: &Caller, request: &DialoutReq
     platform.tables.bots.get(&request.bot_id).await?.filter(|bot| bot.enabled).ok_or(missing)
 }
 
-/// The first of the bot's trunks that may carry the call. The numbers are judged by the first that exists:
-/// a fault there is the client's to mend; a full trunk passes the call on to the next.
-async fn carrying_trunk(
-    platform: &Platform,
-    bot: &Bot,
-    request: &DialoutRequest,
-    now: Timestamp,
-) -> Result<(Trunk, PlacedNumbers), Refusal> {
-    let mut refusal = Refusal::NoTrunk;
-    let mut servers: Option<Vec<ServerRow>> = None;
-    for id in &bot.trunk_ids {
-        let Some(trunk) = platform.tables.trunks.get(id).await? else { continue };
-        let numbers = match judged_numbers(platform, bot, &trunk, request).await? {
-            Ok(numbers) => numbers,
-            Err(faults) if matches!(refusal, Refusal::NoTrunk) => return Err(Refusal::Invalid(faults)),
-            Err(_) => continue,
-        };
-        let Some(limit) = trunk.max_calls else { return Ok((trunk, numbers)) };
-        if servers.is_none() {
-            servers = Some(platform.tables.servers.all().await?);
-        }
-        if calls_on(id, servers.as_deref().unwrap_or_default(), now) < limit {
-            return Ok((trunk, numbers));
-        }
-        refusal = Refusal::TrunkLimit;
-    }
-    Err(refusal)
-}
-
-async fn judged_numbers(
-    platform: &Platform,
-    bot: &Bot,
-    trunk: &Trunk,
-    request: &DialoutRequest,
-) -> Result<Result<PlacedNumbers, Vec<FieldError>>, StoreError> {
-    let own = match dialled(request, trunk) {
-        Ok(number) => platform.tables.bots.by_number(number.e164.as_str()).await?.is_some(),
-        Err(_) => false,
-    };
-    Ok(place(request, bot, trunk, |_| own))
-}
-
-/// Calls on a trunk over the whole fleet. A server silent for longer than `reap` waits holds none any more.
-fn calls_on(trunk: &TrunkId, servers: &[ServerRow], now: Timestamp) -> u32 {
-    let alive = servers.iter().filter(|server| server.age_seconds(now) <= domain::fleet::STALE_FOR_REAP_SECONDS);
-    alive.filter_map(|server| server.trunk_calls.get(trunk)).fold(0, |sum, calls| sum.saturating_add(*calls))
-}
-
-fn command(
-    call_id: CallId,
-    bot: &Bot,
-    trunk: &Trunk,
-    numbers: PlacedNumbers,
-    request: DialoutRequest,
-    caller: &Caller,
-) -> placing::Draft {
-    let unknown = request.unknown.iter().take(MAX_WARNINGS).map(|name| format!("unknown field in the dialout: {name}"));
+fn command(wanted: &Wanted<'_>, trunk: &Trunk, numbers: PlacedNumbers) -> placing::Draft {
+    let unknown = wanted.request.unknown.iter().take(MAX_WARNINGS);
+    let variables = wanted.request.variables.clone();
     placing::Draft {
-        call_id,
-        bot_id: bot.bot_id.clone(),
-        bot_version: bot.version,
+        call_id: wanted.call_id,
+        bot_id: wanted.bot.bot_id.clone(),
+        bot_version: wanted.bot.version,
         trunk_id: trunk.trunk_id.clone(),
         to: Personal(numbers.to.as_str().to_owned()),
         from: Personal(numbers.from.as_str().to_owned()),
-        warnings: unknown.collect(),
-        variables: request.variables.map(domain::variables::Variables::into_raw),
-        key_id: caller.key_id.clone(),
+        warnings: unknown.map(|name| format!("unknown field in the dialout: {name}")).collect(),
+        variables: variables.map(domain::variables::Variables::into_raw),
+        key_id: wanted.caller.key_id.clone(),
     }
 }
 

@@ -6,21 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::delivery::Schedule;
-use domain::ports::{
-    ApiKeys, Bots, Calls, Clock, Deliveries, Entropy, Fleet, Objects, Outbound, Queues, Seal, Servers, Trunks,
-};
+use domain::endpoint::BreakerRules;
+pub use domain::ports::Tables;
+use domain::ports::{Clock, Entropy, Fleet, Objects, Outbound, Queues, Seal};
 use domain::secret::SecretString;
+use domain::spend::Prices;
+use ipnet::IpNet;
 
-/// The tables, one port each.
-#[derive(Clone)]
-pub struct Tables {
-    pub api_keys: Arc<dyn ApiKeys>,
-    pub bots: Arc<dyn Bots>,
-    pub trunks: Arc<dyn Trunks>,
-    pub calls: Arc<dyn Calls>,
-    pub deliveries: Arc<dyn Deliveries>,
-    pub servers: Arc<dyn Servers>,
-}
+use crate::auth::Doorman;
+use crate::turns::Turns;
 
 /// Everything else outside of a handler.
 #[derive(Clone)]
@@ -40,12 +34,10 @@ pub struct Platform {
     pub tables: Tables,
     pub outside: Outside,
     pub settings: Arc<Settings>,
-}
-
-impl fmt::Debug for Tables {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tables").finish_non_exhaustive()
-    }
+    /// Slows down who fails to authenticate. The one thing that is remembered from request to request: lost, it costs
+    /// nothing but its effect, and it is never asked whether a key is good.
+    pub doorman: Arc<Doorman>,
+    pub turns: Arc<Turns>,
 }
 
 impl fmt::Debug for Outside {
@@ -59,15 +51,22 @@ impl fmt::Debug for Outside {
 pub struct Settings {
     /// Where clients reach this API, without a trailing slash; recording URLs begin with it.
     pub public_url: String,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     pub placing: PlacingBudget,
+    /// What calls cost; without prices nobody with a ceiling can call.
+    pub prices: Prices,
     /// Waits between the tries of a delivery.
     pub schedule: Schedule,
+    /// When deliveries to a failing endpoint are held back.
+    pub breaker: BreakerRules,
     pub delivery: DeliveryLimits,
     /// The model for analyses of bots that name none; without one, those bots' calls get what their script collected.
     pub analysis_model: Option<LanguageModel>,
     pub analysis: AnalysisLimits,
     pub reap: ReapLimits,
     pub sweep: SweepLimits,
+    pub retain: RetainLimits,
 }
 
 impl Settings {
@@ -75,13 +74,17 @@ impl Settings {
         let public_url: String = public_url.into();
         Self {
             public_url: public_url.trim_end_matches('/').to_owned(),
+            trusted_proxies: Vec::new(),
             placing: PlacingBudget::default(),
+            prices: Prices::default(),
             schedule: Schedule::default(),
+            breaker: BreakerRules::default(),
             delivery: DeliveryLimits::default(),
             analysis_model: None,
             analysis: AnalysisLimits::default(),
             reap: ReapLimits::default(),
             sweep: SweepLimits::default(),
+            retain: RetainLimits::default(),
         }
     }
 }
@@ -102,10 +105,19 @@ pub struct PlacingBudget {
     /// For one question to one server.
     pub per_server: Duration,
     pub servers: usize,
+    /// Further servers that may refuse for the trunk's sake: who is asked next may still have a share of it.
+    pub trunk_refusals: usize,
     /// From the request's arrival to the answer.
     pub total: Duration,
     /// What is kept back of `total` to write the fence.
     pub fence: Duration,
+}
+
+impl PlacingBudget {
+    /// How long a dialout may wait for its turn: then there is still time to ask one server twice, and for the fence.
+    pub(crate) fn turn(&self) -> Duration {
+        self.total.saturating_sub(self.fence + self.per_server * 2)
+    }
 }
 
 impl Default for PlacingBudget {
@@ -113,6 +125,7 @@ impl Default for PlacingBudget {
         Self {
             per_server: Duration::from_secs(2),
             servers: 3,
+            trunk_refusals: 16,
             total: Duration::from_secs(8),
             fence: Duration::from_millis(1500),
         }
@@ -200,6 +213,21 @@ impl Default for ReapLimits {
             every: Duration::from_secs(10),
             upload: Duration::from_secs(900),
         }
+    }
+}
+
+/// How much one pass of `retain` may do: it must end within a Lambda function's 15 minutes.
+#[derive(Debug, Clone)]
+pub struct RetainLimits {
+    pub calls: u32,
+    pub calls_per_bot: u32,
+    /// Reads of the index by day.
+    pub pages_per_bot: u32,
+}
+
+impl Default for RetainLimits {
+    fn default() -> Self {
+        Self { calls: 5000, calls_per_bot: 1000, pages_per_bot: 4000 }
     }
 }
 

@@ -11,18 +11,22 @@ use axum::{Router, http};
 use domain::field_error::FieldError;
 use domain::ids::BotId;
 use domain::ports::StoreError;
+use domain::spend::Account;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::ToSchema;
+
+use crate::push::resend::NotResent;
 
 /// Everything a handler may refuse with.
 #[derive(Debug, Error)]
 pub enum Refusal {
     #[error("the X-API-Key header is missing, malformed, unknown, revoked or expired")]
-    Unauthorized,
+    Unauthorized { retry_after: Option<Duration> },
     #[error("this needs a key of role admin")]
     Forbidden,
     /// What there is none of (for this caller).
@@ -36,10 +40,24 @@ pub enum Refusal {
     NoTrunk,
     #[error("the trunk carries as many calls as it may")]
     TrunkLimit,
+    #[error("the {} spends no more than its max_spend_per_day allows; that day ends at {}", .over.spender.as_str(), .over.resets_at)]
+    SpendCeiling { now: Timestamp, over: Account },
     #[error("no server can take the call now")]
     NoCapacity,
+    #[error("this Idempotency-Key was used with another body")]
+    IdempotencyMismatch,
+    #[error("another request with this Idempotency-Key has no answer yet")]
+    IdempotencyInFlight { retry_after: Duration },
+    #[error("more calls are being placed at this moment than this process places at once; try again")]
+    Busy,
     #[error("the recording is not stored yet")]
     RecordingPending,
+    #[error("the recording was deleted: the bot keeps it no longer")]
+    RecordingExpired,
+    #[error("the recording was lost with its server: there is none, and there will be none")]
+    RecordingLost,
+    #[error(transparent)]
+    NotResent(#[from] NotResent),
     #[error("a body has at most {0} bytes")]
     BodyTooLarge(usize),
     #[error("content encodings are not accepted")]
@@ -54,8 +72,14 @@ pub enum Refusal {
     PreconditionRequired,
     #[error("the entity has changed since you read it")]
     PreconditionFailed,
-    #[error("the call's server did not answer")]
+    #[error("the server did not answer, or has just restarted: ask again")]
     ServerSilent,
+    #[error("the server's process is ending: it lets no call in again, its successor does")]
+    ServerEnding,
+    #[error("this is the key that you ask with: let another admin's key change it so")]
+    OwnKey,
+    #[error("this is the last usable admin key, and nobody could come in without it: make another one first")]
+    LastAdminKey,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("something failed inside")]
@@ -66,15 +90,23 @@ pub enum Refusal {
 fn facts(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
     use StatusCode as S;
     match refusal {
-        Refusal::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "No valid API key"),
+        Refusal::Unauthorized { .. } => (S::UNAUTHORIZED, "unauthorized", "No valid API key"),
         Refusal::Forbidden => (S::FORBIDDEN, "forbidden", "Not allowed"),
         Refusal::NotFound(_) => (S::NOT_FOUND, "not_found", "Not found"),
         Refusal::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
         Refusal::OutsideActiveHours { .. } => (S::SERVICE_UNAVAILABLE, "outside_active_hours", "Outside active hours"),
         Refusal::NoTrunk => (S::SERVICE_UNAVAILABLE, "no_trunk", "No trunk"),
         Refusal::TrunkLimit => (S::SERVICE_UNAVAILABLE, "trunk_limit", "Trunk limit reached"),
+        Refusal::SpendCeiling { .. } => (S::SERVICE_UNAVAILABLE, "spend_ceiling", "Spend ceiling reached"),
         Refusal::NoCapacity => (S::SERVICE_UNAVAILABLE, "no_capacity", "No capacity"),
+        Refusal::IdempotencyMismatch => (S::UNPROCESSABLE_ENTITY, "idempotency_mismatch", "Idempotency-Key reused"),
+        Refusal::IdempotencyInFlight { .. } => (S::CONFLICT, "idempotency_in_flight", "Request in flight"),
+        Refusal::Busy => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
         Refusal::RecordingPending => (S::NOT_FOUND, "recording_pending", "Recording pending"),
+        Refusal::RecordingExpired => (S::NOT_FOUND, "recording_expired", "Recording expired"),
+        Refusal::RecordingLost => (S::NOT_FOUND, "recording_lost", "Recording lost"),
+        Refusal::NotResent(why @ NotResent::NoDelivery { .. }) => (S::NOT_FOUND, why.code(), "Nothing to send again"),
+        Refusal::NotResent(why) => (S::CONFLICT, why.code(), "Not sent again"),
         Refusal::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large"),
         Refusal::ContentEncoding => (S::UNSUPPORTED_MEDIA_TYPE, "content_encoding", "Content encoding not accepted"),
         Refusal::BodyBroken => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
@@ -83,6 +115,9 @@ fn facts(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
         Refusal::PreconditionRequired => (S::PRECONDITION_REQUIRED, "precondition_required", "Precondition required"),
         Refusal::PreconditionFailed => (S::PRECONDITION_FAILED, "precondition_failed", "Precondition failed"),
         Refusal::ServerSilent => (S::SERVICE_UNAVAILABLE, "server_silent", "Server silent"),
+        Refusal::ServerEnding => (S::CONFLICT, "server_ending", "Server ending"),
+        Refusal::OwnKey => (S::CONFLICT, "own_key", "Own key"),
+        Refusal::LastAdminKey => (S::CONFLICT, "last_admin_key", "Last admin key"),
         Refusal::Store(StoreError::Unavailable { .. }) => {
             (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
         }
@@ -101,18 +136,29 @@ impl Refusal {
 fn retry_after(refusal: &Refusal) -> Option<Duration> {
     const HOUR: Duration = Duration::from_secs(3600);
     Some(match refusal {
+        Refusal::Unauthorized { retry_after } => return *retry_after,
+        Refusal::SpendCeiling { now, over } => {
+            Duration::try_from(over.resets_at.duration_since(*now)).unwrap_or_default().max(Duration::from_secs(1))
+        }
         Refusal::OutsideActiveHours { now, next_open_at } => {
             let wait = next_open_at.and_then(|open| Duration::try_from(open.duration_since(*now)).ok());
             wait.unwrap_or(24 * HOUR).max(Duration::from_secs(1))
         }
+        Refusal::IdempotencyInFlight { retry_after } => (*retry_after).max(Duration::from_secs(1)),
         Refusal::TrunkLimit | Refusal::NoCapacity | Refusal::RecordingPending => Duration::from_secs(5),
-        Refusal::ServerSilent | Refusal::Store(StoreError::Unavailable { .. }) => Duration::from_secs(2),
+        Refusal::NotResent(NotResent::TryRunning { wait, .. }) => (*wait).max(Duration::from_secs(1)),
+        Refusal::NotResent(NotResent::NotRendered { .. } | NotResent::CallLive) => Duration::from_secs(30),
+        Refusal::Busy | Refusal::ServerSilent | Refusal::Store(StoreError::Unavailable { .. }) => {
+            Duration::from_secs(2)
+        }
         _ => return None,
     })
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Every refusal (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
@@ -122,6 +168,8 @@ struct Body<'a> {
     errors: Option<Vec<FieldError>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_open_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resets_at: Option<Timestamp>,
 }
 
 impl IntoResponse for Refusal {
@@ -140,13 +188,29 @@ impl IntoResponse for Refusal {
             Self::OutsideActiveHours { next_open_at, .. } => *next_open_at,
             _ => None,
         };
+        let resets_at = match &self {
+            Self::SpendCeiling { over, .. } => Some(over.resets_at),
+            _ => None,
+        };
         let errors = match self {
             Self::Invalid(errors) => Some(errors),
             Self::BodyBroken => Some(vec![FieldError::body("", "body_broken", "the body broke off")]),
+            Self::IdempotencyMismatch => {
+                let msg = "send a new key with a new body, or the same body with this key";
+                Some(vec![FieldError::header("idempotency-key", code, msg)])
+            }
             _ => None,
         };
-        let body =
-            Body { r#type: problem_type(code), title, status: status.as_u16(), detail, code, errors, next_open_at };
+        let body = Body {
+            r#type: problem_type(code),
+            title,
+            status: status.as_u16(),
+            detail,
+            code,
+            errors,
+            next_open_at,
+            resets_at,
+        };
         let mut response = problem_response(status, &body);
         let headers = response.headers_mut();
         if let Some(wait) = wait {
@@ -183,15 +247,20 @@ async fn nothing_here() -> Refusal {
 }
 
 fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
-    let said = cause.downcast_ref::<&str>().copied().or_else(|| cause.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(panic = said.unwrap_or("(no text)"), "a handler panicked");
+    // A text that was put together may quote a request; the hook has said where it happened.
+    let said = cause.downcast_ref::<&str>().copied().unwrap_or("(not shown)");
+    tracing::error!(panic = said, "a handler panicked");
     Refusal::Internal.into_response()
 }
 
-/// Turns the framework's own refusals (405, undecodable paths and queries) into problems; keeps their `Allow`.
+/// Turns the framework's own refusals (405, undecodable paths) into problems; keeps their `Allow`.
 async fn shape(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    let status = response.status();
+    let status = match response.status() {
+        // A path that is no text: nothing can lie under it.
+        StatusCode::BAD_REQUEST => StatusCode::NOT_FOUND,
+        status => status,
+    };
     let is_ours = response
         .headers()
         .get(CONTENT_TYPE)
@@ -205,7 +274,6 @@ async fn shape(request: Request, next: Next) -> Response {
         }
         StatusCode::NOT_FOUND => ("not_found", "Not found", "no such path"),
         StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "Body too large", "the body is too large"),
-        StatusCode::BAD_REQUEST => ("bad_request", "Bad request", "the path or query is not readable"),
         _ => ("refused", status.canonical_reason().unwrap_or("Refused"), "the request was refused"),
     };
     let allow = response.headers().get(ALLOW).cloned();
@@ -217,6 +285,7 @@ async fn shape(request: Request, next: Next) -> Response {
         code,
         errors: None,
         next_open_at: None,
+        resets_at: None,
     };
     let mut shaped = problem_response(status, &body);
     if let Some(allow) = allow {
@@ -270,7 +339,7 @@ mod tests {
             };
         check("GET", "/nowhere", &[], vec![], 404, "not_found").await;
         check("GET", "/panics", &[], vec![], 500, "internal").await;
-        check("GET", "/echo/%FF", &[], vec![], 400, "bad_request").await;
+        check("GET", "/echo/%FF", &[], vec![], 404, "not_found").await;
         check("DELETE", "/echo/x", &[], vec![], 405, "method_not_allowed").await;
         check("POST", "/length", &[], vec![b' '; 256 * 1024 + 1], 413, "body_too_large").await;
         check("POST", "/length", &[("content-length", "262145")], vec![], 413, "body_too_large").await;

@@ -2,7 +2,13 @@
 //! It must never send bytes that are not stored, and never change bytes once a delivery row points at them.
 
 mod deliver;
+mod gate;
 mod render;
+mod request;
+pub mod resend;
+
+pub(crate) use deliver::hold_back;
+pub(crate) use gate::held_back_until;
 
 use domain::ports::{CallEntry, Job, StoreError};
 
@@ -25,5 +31,7 @@ pub async fn handle(platform: &Platform, job: &Job) -> Result<(), StoreError> {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

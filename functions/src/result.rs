@@ -6,6 +6,7 @@ use domain::call::{AnalysisStatus, CallRow, RecordingStatus};
 use domain::objects::CallObjects;
 use domain::ports::StoreError;
 use domain::result::{CallResult, Record};
+use domain::retention::Kind;
 use domain::variables::Fields;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -48,17 +49,23 @@ impl Ended {
 
     /// As [`Ended::read`], of parts that are at hand.
     pub fn of(platform: &Platform, row: &CallRow, record: Record, analysis: Map<String, Value>) -> Option<Self> {
+        let record = record.without(&row.expired);
+        let analysis = if row.expired.contains(&Kind::Transcript) { Map::new() } else { analysis };
         let variables =
             record.variables.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default().stringified();
-        let result =
+        let mut result =
             CallResult::of(row, &record, analysis, variables, recording_url(&platform.settings.public_url, row))?;
+        if row.expired.contains(&Kind::Recording) {
+            result.recording_status = RecordingStatus::None;
+        }
         Some(Self { result, record })
     }
 }
 
-/// The stable URL of a call's recording; `""` where there is none and never will be.
+/// The stable URL of a call's recording; `""` where there is none and never will be, or none any more.
 pub fn recording_url(public_url: &str, row: &CallRow) -> String {
     match row.recording_status {
+        _ if row.expired.contains(&Kind::Recording) => String::new(),
         RecordingStatus::None | RecordingStatus::Lost => String::new(),
         RecordingStatus::Pending | RecordingStatus::Complete | RecordingStatus::Partial => {
             format!("{public_url}/api/v1/recordings/{}.wav?token={}", row.call_id, row.recording_token)
@@ -79,7 +86,7 @@ pub async fn record(platform: &Platform, row: &CallRow) -> Result<Option<Record>
 /// # Errors
 /// When the bucket does not answer, or holds something unreadable.
 pub async fn analysis(platform: &Platform, row: &CallRow) -> Result<Analysis, StoreError> {
-    if row.analysis_status == AnalysisStatus::Pending {
+    if row.analysis_status == AnalysisStatus::Pending || row.expired.contains(&Kind::Transcript) {
         return Ok(Analysis::default());
     }
     Ok(read_json(platform, &CallObjects::of(row).analysis()).await?.unwrap_or_default())

@@ -5,7 +5,7 @@ use axum::Router;
 
 use crate::platform::Platform;
 use crate::problem::dress;
-use crate::{admin, calls, dialout, fleet_health};
+use crate::{admin, calls, dialout, fleet_health, openapi};
 
 /// Every route, with problems for all else.
 pub fn api(platform: Platform) -> Router {
@@ -13,6 +13,7 @@ pub fn api(platform: Platform) -> Router {
         .merge(dialout::routes())
         .merge(fleet_health::routes())
         .merge(calls::routes())
-        .merge(admin::routes());
+        .merge(admin::routes())
+        .merge(openapi::routes());
     dress(routes.with_state(platform))
 }

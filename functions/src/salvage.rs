@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use domain::call::{CallRow, CallState, RecordingStatus};
 use domain::objects::CallObjects;
+use domain::outcome::EndReason;
 use domain::ports::StoreError;
 use domain::result::Record;
 use domain::variables::Fields;
@@ -25,13 +26,61 @@ pub struct Salvaged {
     pub audio_ms: u64,
 }
 
+/// What there is to be saved of a call, found and not yet stored.
+#[derive(Debug)]
+pub struct Leftovers {
+    pub found: Salvaged,
+    assembled: Option<tempfile::NamedTempFile>,
+}
+
+/// Reads what a lost server left; writes nothing.
+///
+/// # Errors
+/// When the bucket does not answer.
+pub async fn find(platform: &Platform, row: &CallRow) -> Result<Leftovers, StoreError> {
+    let nothing = |recording| Leftovers { found: Salvaged { recording, audio_ms: 0 }, assembled: None };
+    if platform.outside.objects.exists(&CallObjects::of(row).recording()).await? {
+        return Ok(nothing(stored(row)));
+    }
+    if let Some(Assembled { file, pcm_bytes }) = assemble(platform, row).await? {
+        let audio_ms = pcm_bytes * 1000 / BYTES_A_SECOND;
+        let found = Salvaged { recording: RecordingStatus::Partial, audio_ms };
+        return Ok(Leftovers { found, assembled: Some(file) });
+    }
+    let wanted = row.answered_at.is_some() && was_recorded(platform, row).await?;
+    Ok(nothing(if wanted { RecordingStatus::Lost } else { RecordingStatus::None }))
+}
+
+/// What a recording is that lies where readers look for it: its server's own upload, unless that was lost. Then it is an
+/// earlier salvage that was broken off before it could be noted, or what was on the disk of the server's next start.
+fn stored(row: &CallRow) -> RecordingStatus {
+    let ended_by_itself = row.state == CallState::Ended && row.end_reason != Some(EndReason::ServerLost);
+    if ended_by_itself { RecordingStatus::Complete } else { RecordingStatus::Partial }
+}
+
+impl Leftovers {
+    /// Stores record and recording where readers look for them.
+    ///
+    /// # Errors
+    /// When the bucket does not answer; what was written until then is not referred to by anything.
+    pub async fn save(self, platform: &Platform, row: &CallRow) -> Result<Salvaged, StoreError> {
+        save_record(platform, row).await?;
+        domain::failpoint!("salvage.record");
+        if let Some(file) = self.assembled {
+            let key = CallObjects::of(row).recording();
+            platform.outside.objects.put_file(&key, "audio/wav", file.path()).await?;
+            domain::failpoint!("salvage.recording");
+        }
+        Ok(self.found)
+    }
+}
+
 /// Assembles recording and record; run twice, it does the same again.
 ///
 /// # Errors
 /// When the bucket does not answer; what was written until then is not referred to by anything.
 pub async fn salvage(platform: &Platform, row: &CallRow) -> Result<Salvaged, StoreError> {
-    save_record(platform, row).await?;
-    save_recording(platform, row).await
+    find(platform, row).await?.save(platform, row).await
 }
 
 async fn save_record(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
@@ -59,20 +108,6 @@ async fn record_of_variables(platform: &Platform, row: &CallRow) -> Result<Recor
     };
     let crm = raw.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default();
     Ok(Record { variables: raw, crm, ..Record::default() })
-}
-
-async fn save_recording(platform: &Platform, row: &CallRow) -> Result<Salvaged, StoreError> {
-    let objects = CallObjects::of(row);
-    if platform.outside.objects.exists(&objects.recording()).await? {
-        return Ok(Salvaged { recording: RecordingStatus::Complete, audio_ms: 0 });
-    }
-    let Some(assembled) = assemble(platform, row).await? else {
-        let wanted = row.answered_at.is_some() && was_recorded(platform, row).await?;
-        let recording = if wanted { RecordingStatus::Lost } else { RecordingStatus::None };
-        return Ok(Salvaged { recording, audio_ms: 0 });
-    };
-    platform.outside.objects.put_file(&objects.recording(), "audio/wav", assembled.file.path()).await?;
-    Ok(Salvaged { recording: RecordingStatus::Partial, audio_ms: assembled.pcm_bytes * 1000 / BYTES_A_SECOND })
 }
 
 /// A live row says nothing of its recording yet: its bot does.
@@ -191,6 +226,21 @@ mod tests {
         check(Ended, true, R::None, true, false, R::None).await;
         check(Ended, false, R::Pending, true, false, R::None).await;
         check(Ended, true, R::Pending, true, true, R::Complete).await;
+    }
+
+    /// Who stored pieces and died before it was noted must not make a whole recording of them.
+    #[tokio::test]
+    async fn salvaged_once_it_stays_partial() {
+        let world = World::new();
+        let row = world.call(|row| {
+            (row.state, row.end_reason) = (CallState::Ended, Some(EndReason::ServerLost));
+            row.answered_at = Some(row.started_at);
+            row.recording_status = RecordingStatus::Pending;
+        });
+        world.object(&CallObjects::of(&row).checkpoint(1), &[1; 32_000]);
+        for _ in 0..2 {
+            assert_eq!(salvage(&world.platform(), &row).await.unwrap().recording, RecordingStatus::Partial);
+        }
     }
 
     #[tokio::test]

@@ -1,20 +1,32 @@
 //! Sends again what fell due and nobody took: a lost queue message is found here, since rows, not queues, are the truth.
 //! It must never do the work itself, and never decide that something is done.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use domain::call::NextStep;
+use domain::delivery::{Channel, DeliveryRow};
+use domain::endpoint::EndpointId;
 use domain::ids::{BotId, CallId};
 use domain::ports::{CallEntry, Job, QueueName, StoreError};
+use jiff::Timestamp;
 
 use crate::platform::Platform;
+use crate::push::{held_back_until, hold_back};
 
 /// What one pass sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     pub steps: u32,
     pub deliveries: u32,
+    /// Money that was set aside and is no longer.
+    pub holds: u32,
+    /// Deliveries that were put off because their endpoint is down.
+    pub held_back: u32,
 }
+
+/// Looks at the due deliveries in one pass, at most.
+const LOOKS: usize = 20;
 
 /// One pass. What a failing store or queue leaves undone, the next pass finds again.
 ///
@@ -25,9 +37,16 @@ pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
     for step in NextStep::ALL {
         report.steps += steps(platform, *step).await?;
     }
-    report.deliveries = deliveries(platform).await?;
+    deliveries(platform, &mut report).await?;
+    report.holds = crate::spend::pass(platform, platform.outside.clock.now(), platform.settings.sweep.batch).await?;
     if report != Report::default() {
-        tracing::info!(steps = report.steps, deliveries = report.deliveries, "swept");
+        tracing::info!(
+            steps = report.steps,
+            deliveries = report.deliveries,
+            held_back = report.held_back,
+            holds = report.holds,
+            "swept"
+        );
     }
     Ok(report)
 }
@@ -56,25 +75,82 @@ async fn send_step(platform: &Platform, id: CallId, step: NextStep) -> Result<bo
             if platform.tables.calls.defer_step(id, step, again).await?.is_none() {
                 return Ok(false);
             }
+            domain::failpoint!("sweep.deferred");
             if step == NextStep::Announce { QueueName::CallEnded } else { QueueName::Deliveries }
         }
     };
     send(platform, queue, &row.bot_id, Job { call_id: id, channel: None }).await?;
+    domain::failpoint!("sweep.step");
     Ok(true)
 }
 
-async fn deliveries(platform: &Platform) -> Result<u32, StoreError> {
+/// Looks again as long as it can put off what would otherwise stand in others' way: the backlog of one endpoint that
+/// is down must not fill every look.
+async fn deliveries(platform: &Platform, report: &mut Report) -> Result<(), StoreError> {
     let limits = &platform.settings.sweep;
     let overdue = platform.outside.clock.now() - limits.grace;
-    let mut sent = 0;
-    for (call_id, channel) in platform.tables.deliveries.due(overdue, limits.batch).await? {
-        let Some(row) = platform.tables.deliveries.get(call_id, channel).await? else { continue };
-        match send(platform, QueueName::Deliveries, &row.bot_id, Job { call_id, channel: Some(channel) }).await {
-            Ok(()) => sent += 1,
-            Err(cause) => tracing::warn!(call.id = %call_id, channel = channel.as_str(), error = %cause, "not swept"),
+    let mut sweeping = Sweeping { platform, endpoints: HashMap::new() };
+    let mut seen = HashSet::new();
+    for _ in 0..LOOKS {
+        let mut due = platform.tables.deliveries.due(overdue, limits.batch).await?;
+        let whole = due.len() < limits.batch as usize;
+        due.retain(|found| seen.insert(*found));
+        let before = report.held_back;
+        for (call_id, channel) in due {
+            match sweeping.one(call_id, channel).await {
+                Ok(Swept::Sent) => report.deliveries += 1,
+                Ok(Swept::HeldBack) => report.held_back += 1,
+                Ok(Swept::Gone) => {}
+                Err(cause) => {
+                    tracing::warn!(call.id = %call_id, channel = channel.as_str(), error = %cause, "not swept");
+                }
+            }
+        }
+        if whole || report.held_back == before {
+            break;
         }
     }
-    Ok(sent)
+    Ok(())
+}
+
+/// What became of one due delivery.
+enum Swept {
+    Sent,
+    /// Its endpoint is down: put off, and no worker was bothered.
+    HeldBack,
+    Gone,
+}
+
+struct Sweeping<'a> {
+    platform: &'a Platform,
+    /// Until when each endpoint of this pass is held back.
+    endpoints: HashMap<(BotId, EndpointId), Option<Timestamp>>,
+}
+
+impl Sweeping<'_> {
+    async fn one(&mut self, call_id: CallId, channel: Channel) -> Result<Swept, StoreError> {
+        let platform = self.platform;
+        let Some(row) = platform.tables.deliveries.get(call_id, channel).await? else { return Ok(Swept::Gone) };
+        let now = platform.outside.clock.now();
+        if let Some(until) = self.held_back_until(&row, now).await? {
+            hold_back(platform, &row, now, until).await?;
+            return Ok(Swept::HeldBack);
+        }
+        send(platform, QueueName::Deliveries, &row.bot_id, Job { call_id, channel: Some(channel) }).await?;
+        domain::failpoint!("sweep.delivery");
+        Ok(Swept::Sent)
+    }
+
+    async fn held_back_until(&mut self, row: &DeliveryRow, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let key = (row.bot_id.clone(), EndpointId::of(row.channel, &row.url));
+        if let Some(known) = self.endpoints.get(&key) {
+            return Ok(*known);
+        }
+        let endpoint = self.platform.tables.endpoints.get(&key.0, &key.1).await?;
+        let until = endpoint.and_then(|endpoint| held_back_until(&endpoint, now));
+        self.endpoints.insert(key, until);
+        Ok(until)
+    }
 }
 
 async fn send(platform: &Platform, queue: QueueName, group: &BotId, job: Job) -> Result<(), StoreError> {
@@ -83,7 +159,7 @@ async fn send(platform: &Platform, queue: QueueName, group: &BotId, job: Job) ->
 
 #[cfg(test)]
 mod tests {
-    use domain::delivery::Channel;
+    use domain::endpoint::{Breaker, EndpointRow};
 
     use super::*;
     use crate::testing::World;
@@ -97,13 +173,13 @@ mod tests {
         let later = now + Duration::from_secs(5);
         world.ended_call(|row| (row.next_step, row.due_at) = (Some(NextStep::Announce), Some(later)));
         let platform = world.platform();
-        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 2, deliveries: 0 });
+        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 2, ..Report::default() });
         let job = |id| Job { call_id: id, channel: None };
         assert_eq!(world.sent(QueueName::CallEnded), [job(announce.call_id)]);
         assert_eq!(world.sent(QueueName::Deliveries), [job(push.call_id)]);
         assert_eq!(pass(&platform).await.unwrap(), Report::default());
         world.advance(Duration::from_secs(61));
-        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 3, deliveries: 0 });
+        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 3, ..Report::default() });
     }
 
     #[tokio::test]
@@ -119,6 +195,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_backlog_of_an_endpoint_that_is_down_stands_in_nobodys_way() {
+        let world = World::new();
+        world.set(|settings| settings.sweep.batch = 10);
+        let now = world.now();
+        let down = world.ended_call(|_| ());
+        let row = world.delivery(&down, Channel::Push, |_| ());
+        for _ in 0..100 {
+            let call = world.ended_call(|_| ());
+            world.delivery(&call, Channel::Push, |row| row.due_at = now - Duration::from_secs(600));
+        }
+        let well = world.ended_call(|row| row.bot_id = BotId::parse("other").unwrap());
+        world.delivery(&well, Channel::Push, |row| row.due_at = now - Duration::from_secs(31));
+        let until = now + Duration::from_secs(300);
+        let mut endpoint = EndpointRow::new(row.bot_id.clone(), Channel::Push, &row.url, now);
+        endpoint.breaker = Breaker::Open { until, times: 3 };
+        world.tables.lock().endpoints.insert((row.bot_id.clone(), endpoint.endpoint.clone()), endpoint);
+        let platform = world.platform();
+        let report = pass(&platform).await.unwrap();
+        assert_eq!(report, Report { deliveries: 1, held_back: 100, ..Report::default() });
+        assert_eq!(world.sent(QueueName::Deliveries), [Job { call_id: well.call_id, channel: Some(Channel::Push) }]);
+        let put_off = world.tables.lock().deliveries.values().filter(|row| row.due_at >= until).count();
+        assert_eq!(put_off, 100);
+        assert!(world.tables.lock().deliveries.values().all(|row| row.tries == 0), "no try was used up");
+    }
+
+    #[tokio::test]
     async fn a_dead_queue_loses_nothing() {
         let world = World::new();
         let now = world.now();
@@ -128,6 +230,6 @@ mod tests {
         assert_eq!(pass(&platform).await.unwrap(), Report::default());
         world.break_queues(false);
         world.advance(Duration::from_secs(61));
-        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 1, deliveries: 0 });
+        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 1, ..Report::default() });
     }
 }

@@ -8,10 +8,11 @@ use thiserror::Error;
 
 mod assign;
 mod layers;
-mod near;
+mod prices;
 mod shared;
 
 pub use assign::assign;
+pub use prices::PricesConfig;
 pub use shared::{
     AwsConfig, EgressConfig, LlmConfig, LogFormat, NamesConfig, Period, PeriodError, Periods, Shards, TelemetryConfig,
 };
@@ -23,12 +24,19 @@ pub enum ConfigError {
     Unreadable { path: PathBuf, cause: String },
     #[error("the config file {} is not TOML: {cause}", path.display())]
     Syntax { path: PathBuf, cause: String },
-    #[error("unknown key `{key}` in {place}{}", near::hint(nearest))]
+    #[error("unknown key `{key}` in {place}{}", hint(nearest))]
     UnknownKey { key: String, place: String, nearest: Option<String> },
     #[error("bad value for `{key}` from {place}: {cause}")]
     BadValue { key: String, place: String, cause: String },
     #[error("the settings cannot be used: {cause}")]
     Unusable { cause: String },
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(
+        || ": remove it, or look for its name in the sample file".to_owned(),
+        |near| format!(": did you mean `{near}`?"),
+    )
 }
 
 /// Reads the settings of a binary. A struct's field is looked for in `flags`, then as an environment variable (`env_prefix`

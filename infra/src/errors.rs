@@ -23,6 +23,23 @@ const LATER: &[&str] = &[
     "TransactionInProgressException",
 ];
 
+/// Codes whose message names a table, a queue or who asked, and never what was asked with: others quote keys and values.
+const TELLING: &[&str] = &[
+    "AccessDenied",
+    "AccessDeniedException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "NoSuchBucket",
+    "PermanentRedirect",
+    "QueueDoesNotExist",
+    "ResourceNotFoundException",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
+
 /// What a failed request means for who asked; `what` names the table, queue or bucket's role.
 pub(crate) fn store_error<E>(what: &'static str, error: SdkError<E, HttpResponse>) -> StoreError
 where
@@ -30,7 +47,10 @@ where
 {
     if let SdkError::ServiceError(service) = &error {
         let code = service.err().code().unwrap_or("unknown error");
-        let cause = format!("{code}: {}", service.err().message().unwrap_or("no message"));
+        let cause = match service.err().message() {
+            Some(message) if TELLING.contains(&code) => format!("{code}: {message}"),
+            _ => code.to_owned(),
+        };
         let status = service.raw().status().as_u16();
         return if status >= 500 || LATER.contains(&code) { unavailable(what, cause) } else { refused(what, cause) };
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::fleet::{Alive, DialAnswer, DialCommand, ServerRow};
+use domain::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, ServerRow};
 use domain::ids::CallId;
 use domain::ports::{Clock, Fleet, FleetError, Secrets};
 use domain::signing::{SIGNATURE_HEADER, sign};
@@ -132,6 +132,19 @@ impl Fleet for FleetClient {
             StatusCode::OK => serde_json::from_slice(&answer.body)
                 .map_err(|_| FleetError::NoAnswer("an answer that is none".to_owned())),
             other => Err(FleetError::Unexpected(other.as_u16())),
+        }
+    }
+
+    async fn drain(&self, server: &ServerRow, drain: bool, timeout: Duration) -> Result<DrainAnswer, FleetError> {
+        let body = serde_json::to_vec(&server.owner()).map_err(|e| FleetError::Unreachable(e.to_string()))?;
+        let path = if drain { "/drain" } else { "/undrain" };
+        let answer = self.exchange(server, Method::POST, path, body, timeout).await?;
+        let said: Option<DrainAnswer> = serde_json::from_slice(&answer.body).ok();
+        match (answer.status, said) {
+            (StatusCode::OK, Some(done @ DrainAnswer::Done(_))) => Ok(done),
+            (StatusCode::CONFLICT, Some(refused @ (DrainAnswer::Ending | DrainAnswer::WrongServer))) => Ok(refused),
+            (StatusCode::OK, _) => Err(FleetError::NoAnswer("an answer that is none".to_owned())),
+            (other, _) => Err(FleetError::Unexpected(other.as_u16())),
         }
     }
 }

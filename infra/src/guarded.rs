@@ -196,6 +196,3 @@ fn innermost(error: &reqwest::Error) -> String {
     }
     inner.to_string()
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod dynamodb;
 mod errors;
+pub mod failpoint;
 pub mod fleet_client;
 pub mod guarded;
 pub mod s3;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
@@ -45,7 +44,7 @@ impl S3Objects {
             let abort =
                 self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(&upload).send().await;
             if let Err(error) = abort {
-                tracing::warn!(error = %DisplayErrorContext(&error), "a broken-off upload is left in the bucket");
+                tracing::warn!(error = %store_error(WHAT, error), "a broken-off upload is left in the bucket");
             }
         }
         sent
@@ -149,6 +148,16 @@ impl Objects for S3Objects {
             .await
             .map(|_| ())
             .map_err(|e| store_error(WHAT, e))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| store_error(WHAT, e))?;
+            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+        }
+        Ok(keys)
     }
 
     async fn presign(&self, key: &str, expires: Duration) -> Result<String, StoreError> {

@@ -23,11 +23,18 @@ pub enum Table {
     Calls,
     Deliveries,
     Attempts,
+    /// How far the deleting of each bot's data has come.
+    Retention,
+    /// The health of each bot's endpoints.
+    Endpoints,
+    /// Last heartbeats, and the sum of them.
     Servers,
     /// The last epoch of each server; outlives its heartbeats.
     Epochs,
     TrunkLeases,
     Idempotency,
+    /// What bots and trunks with a ceiling spent by day, and what is set aside for calls under way.
+    Spend,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +90,7 @@ pub const BY_BOT_DAY: &str = "by_bot_day";
 pub const BY_OPEN_ON: &str = "by_open_on";
 /// Ended calls by what is left to do, by when it is due.
 pub const BY_STEP: &str = "by_step";
-/// Pending deliveries by when they are due.
+/// Pending deliveries by when they are due; and holds on spend, in their table.
 pub const BY_DUE: &str = "by_due";
 
 const fn plain(table: Table, name: &'static str, hash: Key) -> TableSpec {
@@ -131,10 +138,22 @@ pub const TABLES: &[TableSpec] = &[
         ..plain(Table::Deliveries, "deliveries", text("call_id"))
     },
     TableSpec { range: Some(number("n")), ..plain(Table::Attempts, "attempts", text("delivery")) },
+    TableSpec { range: Some(text("kind")), ..plain(Table::Retention, "retention", text("bot_id")) },
+    TableSpec { range: Some(text("endpoint")), ..plain(Table::Endpoints, "endpoints", text("bot_id")) },
     TableSpec { range: Some(text("server_id")), ttl: true, ..plain(Table::Servers, "servers", number("shard")) },
     plain(Table::Epochs, "epochs", text("server_id")),
     TableSpec { ttl: true, ..plain(Table::TrunkLeases, "trunk-leases", text("trunk_id")) },
     TableSpec { ttl: true, ..plain(Table::Idempotency, "idempotency", text("key")) },
+    TableSpec {
+        indexes: &[IndexSpec {
+            name: BY_DUE,
+            hash: text("due_shard"),
+            range: Some(number("due_at")),
+            projection: Projection::KeysOnly,
+        }],
+        ttl: true,
+        ..plain(Table::Spend, "spend", text("entry"))
+    },
 ];
 
 /// A queue and the dead-letter queue behind it.
@@ -221,10 +240,13 @@ mod tests {
             Calls,
             Deliveries,
             Attempts,
+            Endpoints,
+            Retention,
             Servers,
             Epochs,
             TrunkLeases,
             Idempotency,
+            Spend,
         ];
         for which in tables {
             assert_eq!(TABLES.iter().filter(|spec| spec.table == which).count(), 1, "{which:?}");

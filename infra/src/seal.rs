@@ -1,6 +1,9 @@
 //! Sealing of entities' secrets: AES-256-GCM under the deployment's data key, the entity's name authenticated with the
-//! text, so that a sealed secret copied to another entity does not open. Stored as `v1:` + base64 of nonce, text and tag.
+//! text, so that a sealed secret copied to another entity does not open. Stored as `v1:`, the data key's id, `:` and
+//! base64 of nonce, text and tag: while one data key takes the place of another, both are there, and each text says which.
 //! It must never say why a text does not open beyond that it doesn't.
+
+mod wrap;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
@@ -11,44 +14,56 @@ use domain::secret::{ExposeSecret, Sealed, SecretString};
 use crate::errors::corrupt;
 use crate::secrets::DeploymentSecrets;
 
-const VERSION: &str = "v1:";
+pub use wrap::{DataKey, KeyWrap, LocalKeyFile};
 
-/// Seals and opens under one key.
+const VERSION: &str = "v1:";
+const WHAT: &str = "the deployment's data keys";
+
+/// Seals under one key, and opens under each that is known.
 #[derive(Debug)]
 pub struct AesSeal {
-    key: RandomizedNonceKey,
+    /// By id; the first one seals.
+    keys: Vec<(String, RandomizedNonceKey)>,
 }
 
 impl AesSeal {
-    /// Takes the data key from the deployment's secrets, once: a process must be restarted to use another.
+    /// Takes the data keys from the deployment's secrets and unwraps them, once: a process must be restarted to know
+    /// another.
     ///
     /// # Errors
-    /// The secrets cannot be read.
-    pub async fn load(secrets: &DeploymentSecrets) -> Result<Self, StoreError> {
-        Self::new(&secrets.data_key().await?).map_err(|_| corrupt("the data key", "AES refuses it"))
+    /// The secrets cannot be read, or a data key cannot be unwrapped.
+    pub async fn load(secrets: &DeploymentSecrets, wrap: &dyn KeyWrap) -> Result<Self, StoreError> {
+        let mut keys = Vec::new();
+        for wrapped in secrets.data_keys().await? {
+            let key = wrap.unwrap(&wrapped.id, &wrapped.wrapped).await?;
+            keys.push((wrapped.id, key));
+        }
+        Self::new(keys)
     }
 
-    fn new(key: &[u8; 32]) -> Result<Self, aws_lc_rs::error::Unspecified> {
-        RandomizedNonceKey::new(&AES_256_GCM, key).map(|key| Self { key })
+    fn new(keys: Vec<(String, DataKey)>) -> Result<Self, StoreError> {
+        let mut known: Vec<(String, RandomizedNonceKey)> = Vec::new();
+        for (id, key) in keys {
+            if id.is_empty() || id.contains(':') || known.iter().any(|(other, _)| *other == id) {
+                return Err(corrupt(WHAT, format!("id {id:?}: each has an id of its own, without colons")));
+            }
+            let key = RandomizedNonceKey::new(&AES_256_GCM, key.expose_secret());
+            known.push((id, key.map_err(|_| corrupt(WHAT, "AES refuses one"))?));
+        }
+        if known.is_empty() { Err(corrupt(WHAT, "there is none")) } else { Ok(Self { keys: known }) }
     }
 
     fn try_open(&self, entity: &str, sealed: &Sealed) -> Option<SecretString> {
-        let mut bytes = STANDARD.decode(sealed.0.strip_prefix(VERSION)?).ok()?;
-        let (nonce, text) = bytes.split_at_mut_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let opened = self.key.open_in_place(nonce, Aad::from(entity), text).ok()?;
-        Some(SecretString::from(std::str::from_utf8(opened).ok()?))
+        let (id, text) = sealed.0.strip_prefix(VERSION)?.split_once(':')?;
+        let (_, key) = self.keys.iter().find(|(known, _)| known == id)?;
+        open(key, entity, text)
     }
 }
 
 impl Seal for AesSeal {
     fn seal(&self, entity: &str, secret: &SecretString) -> Sealed {
-        let mut text = secret.expose_secret().as_bytes().to_vec();
-        let nonce = self
-            .key
-            .seal_in_place_append_tag(Aad::from(entity), &mut text)
-            .expect("AES-GCM seals any text below 64 GiB");
-        Sealed(format!("{VERSION}{}", STANDARD.encode([nonce.as_ref().as_slice(), &text].concat())))
+        let (id, key) = &self.keys[0];
+        Sealed(format!("{VERSION}{id}:{}", seal(key, entity, secret.expose_secret().as_bytes())))
     }
 
     fn open(&self, entity: &str, sealed: &Sealed) -> Result<SecretString, SealError> {
@@ -56,16 +71,39 @@ impl Seal for AesSeal {
     }
 }
 
+/// Base64 of nonce, sealed bytes and tag; `name` is authenticated with them.
+fn seal(key: &RandomizedNonceKey, name: &str, bytes: &[u8]) -> String {
+    let mut text = bytes.to_vec();
+    let nonce = key.seal_in_place_append_tag(Aad::from(name), &mut text).expect("AES-GCM seals any text below 64 GiB");
+    STANDARD.encode([nonce.as_ref().as_slice(), &text].concat())
+}
+
+fn open_bytes(key: &RandomizedNonceKey, name: &str, text: &str) -> Option<Vec<u8>> {
+    let mut bytes = STANDARD.decode(text).ok()?;
+    let (nonce, text) = bytes.split_at_mut_checked(NONCE_LEN)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    Some(key.open_in_place(nonce, Aad::from(name), text).ok()?.to_vec())
+}
+
+fn open(key: &RandomizedNonceKey, name: &str, text: &str) -> Option<SecretString> {
+    Some(SecretString::from(String::from_utf8(open_bytes(key, name, text)?).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn keys(ids: &[(&str, u8)]) -> AesSeal {
+        let key = |byte: u8| DataKey::new(Box::new([byte; 32]));
+        AesSeal::new(ids.iter().map(|(id, byte)| ((*id).to_owned(), key(*byte))).collect()).unwrap()
+    }
+
     #[test]
     fn what_is_sealed_opens_for_its_entity_and_key_only() {
-        let (ours, theirs) = (AesSeal::new(&[1; 32]).unwrap(), AesSeal::new(&[2; 32]).unwrap());
+        let (ours, theirs) = (keys(&[("k1", 1)]), keys(&[("k1", 2)]));
         for text in ["", "hunter2", "ключ 🔑", &"x".repeat(4096)] {
             let sealed = ours.seal("bot/a", &SecretString::from(text));
-            assert!(sealed.0.starts_with("v1:") && (text.is_empty() || !sealed.0.contains(text)));
+            assert!(sealed.0.starts_with("v1:k1:") && (text.is_empty() || !sealed.0.contains(text)));
             assert_eq!(ours.open("bot/a", &sealed).unwrap().expose_secret(), text);
             assert_eq!(ours.open("bot/b", &sealed).unwrap_err(), SealError::Unopenable("bot/b".into()));
             assert!(theirs.open("bot/a", &sealed).is_err());
@@ -74,17 +112,46 @@ mod tests {
     }
 
     #[test]
+    fn while_keys_change_both_open_and_the_new_one_seals() {
+        let secret = SecretString::from("secret");
+        let (old, both, new) = (keys(&[("a", 1)]), keys(&[("b", 2), ("a", 1)]), keys(&[("b", 2)]));
+        let (before, during) = (old.seal("bot/a", &secret), both.seal("bot/a", &secret));
+        let check = |seal: &AesSeal, sealed: &Sealed, opens: bool| {
+            assert_eq!(seal.open("bot/a", sealed).is_ok(), opens, "{}", &sealed.0[..5]);
+        };
+        check(&both, &before, true);
+        check(&both, &during, true);
+        check(&new, &during, true);
+        check(&old, &during, false);
+        check(&new, &before, false);
+        // The id is a name, not a proof.
+        let renamed = Sealed(before.0.replace("v1:a:", "v1:b:"));
+        check(&both, &renamed, false);
+    }
+
+    #[test]
     fn damage_is_noticed() {
-        let seal = AesSeal::new(&[1; 32]).unwrap();
+        let seal = keys(&[("k1", 1)]);
         let sealed = seal.seal("trunk/t", &SecretString::from("secret"));
-        let bytes = STANDARD.decode(&sealed.0[VERSION.len()..]).unwrap();
+        let text = sealed.0.strip_prefix("v1:k1:").unwrap();
+        let bytes = STANDARD.decode(text).unwrap();
         for index in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[index] ^= 1;
-            assert!(seal.open("trunk/t", &Sealed(format!("v1:{}", STANDARD.encode(damaged)))).is_err(), "byte {index}");
+            let damaged = Sealed(format!("v1:k1:{}", STANDARD.encode(damaged)));
+            assert!(seal.open("trunk/t", &damaged).is_err(), "byte {index}");
         }
-        for text in ["", "v1:", "v1:AAAA", "v2:AAAA", "v1:***", &sealed.0[VERSION.len()..]] {
-            assert!(seal.open("trunk/t", &Sealed(text.into())).is_err(), "{text}");
+        for text in ["", "v1:", "v1:k1", "v1:k1:", "v1:k1:AAAA", "v2:k1:AAAA", "v1:k1:***", "v1::AAAA", text] {
+            assert!(seal.open("trunk/t", &Sealed(text.to_owned())).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_without_an_id_of_their_own_are_refused() {
+        let key = || DataKey::new(Box::new([1; 32]));
+        for ids in [&[][..], &["a", "a"], &[""], &["a:b"]] {
+            let keys = ids.iter().map(|id| ((*id).to_owned(), key())).collect();
+            assert!(matches!(AesSeal::new(keys), Err(StoreError::Corrupt { .. })), "{ids:?}");
         }
     }
 }

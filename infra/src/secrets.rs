@@ -1,6 +1,7 @@
-//! The deployment's secrets: the fleet's signing secrets and the key that seals what entities keep secret. One JSON text,
-//! in a file of mode 0600 (local mode) or in Secrets Manager:
-//! `{"current":{"kid":"…","secret":"…"},"previous":{…}?,"data_key":"base64 of 32 bytes"}`.
+//! The deployment's secrets: the fleet's signing secrets and, wrapped, the keys that seal what entities keep secret. One
+//! JSON text, in a file of mode 0600 (local mode) or in Secrets Manager:
+//! `{"current":{"kid":"…","secret":"…"},"previous":{…}?,"data_keys":[{"id":"…","wrapped":"…"},…]}`; the first data key
+//! seals, the others still open what they sealed.
 //! It must never take a secret from the environment, and never print one.
 
 use std::fs::{self, OpenOptions};
@@ -20,8 +21,11 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::errors::{corrupt, refused, store_error};
+use crate::seal::{DataKey, LocalKeyFile};
 
 const WHAT: &str = "the deployment's secrets";
+/// The id of the data key that is made with fresh secrets.
+const FIRST_KEY: &str = "k1";
 /// A replaced secret is known everywhere after this; the old one stays valid meanwhile.
 const KEEP: Duration = Duration::from_secs(60);
 
@@ -30,7 +34,15 @@ const KEEP: Duration = Duration::from_secs(60);
 struct Document {
     #[serde(flatten)]
     fleet: FleetSecrets,
-    data_key: SecretString,
+    data_keys: Vec<WrappedKey>,
+}
+
+/// A data key as it lies among the secrets.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct WrappedKey {
+    /// Named in what it seals: no colons.
+    pub(crate) id: String,
+    pub(crate) wrapped: String,
 }
 
 #[derive(Debug, Clone)]
@@ -101,16 +113,20 @@ impl DeploymentSecrets {
             .map_err(|e| corrupt(WHAT, format!("line {} column {}", e.line(), e.column())))
     }
 
-    /// The key that seals the secrets of entities.
+    /// The keys that seal the secrets of entities, wrapped.
     ///
     /// # Errors
-    /// The secrets cannot be read, or hold no 32 bytes.
-    pub(crate) async fn data_key(&self) -> Result<[u8; 32], StoreError> {
-        let document = self.document().await?;
-        let key = STANDARD
-            .decode(document.data_key.expose_secret())
-            .map_err(|_| corrupt(WHAT, "`data_key` is not base64"))?;
-        key.try_into().map_err(|_| corrupt(WHAT, "`data_key` has not 32 bytes"))
+    /// The secrets cannot be read.
+    pub(crate) async fn data_keys(&self) -> Result<Vec<WrappedKey>, StoreError> {
+        Ok(self.document().await?.data_keys.clone())
+    }
+
+    /// The file they are in, if they are in one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.source {
+            Source::File(path) => Some(path),
+            Source::SecretsManager { .. } => None,
+        }
     }
 }
 
@@ -126,8 +142,9 @@ impl Secrets for DeploymentSecrets {
     }
 }
 
-/// Writes fresh secrets to `path`, readable by its owner only, unless a file is there; `true` if it was written.
-/// The file appears whole or not at all, also when two processes start at once.
+/// Writes fresh secrets to `path` and the key that wraps their data key beside it, both readable by their owner only,
+/// unless there are some; `true` if they were written. Each file appears whole or not at all, also when two processes
+/// start at once.
 ///
 /// # Errors
 /// What the file system said.
@@ -135,18 +152,35 @@ pub fn create_if_absent(path: &Path, entropy: &dyn Entropy) -> io::Result<bool> 
     if path.exists() {
         return Ok(false);
     }
+    let key_file = LocalKeyFile::beside(path);
+    key_file.create_if_absent(entropy)?;
+    // Of two starters, both read the key file of the one who came first.
+    let wrapping = SecretString::from(fs::read_to_string(key_file.path())?);
+    let mut bytes = Box::new([0; 32]);
+    entropy.fill(&mut *bytes);
+    let wrapped = LocalKeyFile::wrap_with(wrapping.expose_secret(), FIRST_KEY, &DataKey::new(bytes));
+    let unusable =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("{} is no key file", key_file.path().display()));
+    let wrapped = wrapped.ok_or_else(unusable)?;
+    let mut secret = [0; 32];
+    entropy.fill(&mut secret);
+    let text = serde_json::json!({
+        "current": {"kid": "local-1", "secret": STANDARD.encode(secret)},
+        "data_keys": [{"id": FIRST_KEY, "wrapped": wrapped}],
+    });
+    publish(path, &text.to_string(), entropy)
+}
+
+/// Writes `text` to a new file at `path` that its owner alone can read; `false` if there is one.
+pub(crate) fn publish(path: &Path, text: &str, entropy: &dyn Entropy) -> io::Result<bool> {
+    if path.exists() {
+        return Ok(false);
+    }
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let random = |length: usize| {
-        let mut bytes = vec![0; length];
-        entropy.fill(&mut bytes);
-        STANDARD.encode(bytes)
-    };
-    let text =
-        serde_json::json!({"current": {"kid": "local-1", "secret": random(32)}, "data_key": random(32)}).to_string();
     let draft = path.with_extension(format!("{:08x}.draft", entropy.dice()));
-    let written = write_new(&draft, &text).and_then(|()| match fs::hard_link(&draft, path) {
+    let written = write_new(&draft, text).and_then(|()| match fs::hard_link(&draft, path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
@@ -166,8 +200,11 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use domain::ports::Seal;
+
     use super::*;
     use crate::clock::OsEntropy;
+    use crate::seal::AesSeal;
 
     #[tokio::test]
     async fn fresh_secrets_are_private_complete_and_written_once() {
@@ -177,14 +214,21 @@ mod tests {
         let first = fs::read(&path).unwrap();
         assert!(!create_if_absent(&path, &OsEntropy).unwrap());
         assert_eq!(fs::read(&path).unwrap(), first, "an existing file stays as it is");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+        for file in [&path, &path.with_extension("key")] {
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2, "no draft is left");
 
         let secrets = DeploymentSecrets::file(&path);
         let fleet = secrets.fleet().await.unwrap();
         assert_eq!(fleet.current.kid, "local-1");
         assert!(fleet.previous.is_none());
-        assert_ne!(secrets.data_key().await.unwrap(), [0; 32]);
+        assert_eq!(secrets.data_keys().await.unwrap().len(), 1);
+        let wrap = LocalKeyFile::of(None, &secrets).unwrap();
+        let (seal, again) =
+            (AesSeal::load(&secrets, &wrap).await.unwrap(), AesSeal::load(&secrets, &wrap).await.unwrap());
+        let sealed = seal.seal("bot/b", &SecretString::from("s3cret"));
+        assert_eq!(again.open("bot/b", &sealed).unwrap().expose_secret(), "s3cret");
         assert!(!format!("{secrets:?}").contains(fleet.current.secret.expose_secret()));
     }
 
@@ -198,29 +242,32 @@ mod tests {
             starters.into_iter().map(|starter| starter.join().unwrap()).collect()
         });
         assert_eq!(wrote.iter().filter(|wrote| **wrote).count(), 1);
+        let secrets = DeploymentSecrets::file(&path);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let wrap = LocalKeyFile::beside(&path);
+        runtime.block_on(AesSeal::load(&secrets, &wrap)).expect("the key file and the secrets belong together");
     }
 
     #[tokio::test]
     async fn two_live_secrets_are_read_and_mistakes_don_t_quote_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet.json");
-        let key = STANDARD.encode([7; 32]);
         fs::write(
             &path,
-            format!(
-                r#"{{"current":{{"kid":"b","secret":"s2"}},"previous":{{"kid":"a","secret":"s1"}},"data_key":"{key}"}}"#
-            ),
+            r#"{"current":{"kid":"b","secret":"s2"},"previous":{"kid":"a","secret":"s1"},"data_keys":[{"id":"k2","wrapped":"local:x"},{"id":"k1","wrapped":"local:y"}]}"#,
         )
         .unwrap();
         let fleet = DeploymentSecrets::file(&path).fleet().await.unwrap();
         assert_eq!((fleet.current.kid.as_str(), fleet.previous.unwrap().kid.as_str()), ("b", "a"));
-        assert_eq!(DeploymentSecrets::file(&path).data_key().await.unwrap(), [7; 32]);
+        let ids: Vec<String> =
+            DeploymentSecrets::file(&path).data_keys().await.unwrap().into_iter().map(|key| key.id).collect();
+        assert_eq!(ids, ["k2", "k1"], "the first one seals");
 
         fs::write(&path, r#"{"current":"hunter2"}"#).unwrap();
         let error = DeploymentSecrets::file(&path).fleet().await.unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }) && !error.to_string().contains("hunter2"), "{error}");
-        fs::write(&path, r#"{"current":{"kid":"b","secret":"s"},"data_key":"c2hvcnQ="}"#).unwrap();
-        assert!(matches!(DeploymentSecrets::file(&path).data_key().await, Err(StoreError::Corrupt { .. })));
+        fs::write(&path, r#"{"current":{"kid":"b","secret":"s"},"data_keys":"c2hvcnQ="}"#).unwrap();
+        assert!(matches!(DeploymentSecrets::file(&path).data_keys().await, Err(StoreError::Corrupt { .. })));
         fs::remove_file(&path).unwrap();
         assert!(matches!(DeploymentSecrets::file(&path).fleet().await, Err(StoreError::Refused { .. })));
     }
@@ -239,8 +286,7 @@ mod tests {
                 let read @ 1.. = stream.read(&mut chunk).await.unwrap() else { break };
                 seen.extend_from_slice(&chunk[..read]);
             }
-            let secret =
-                serde_json::json!({"current": {"kid": "aws-1", "secret": "s"}, "data_key": STANDARD.encode([9; 32])});
+            let secret = serde_json::json!({"current": {"kid": "aws-1", "secret": "s"}, "data_keys": [{"id": "k1", "wrapped": "kms:x"}]});
             let body = serde_json::json!({"Name": "ringfleet", "SecretString": secret.to_string()}).to_string();
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n",
@@ -258,7 +304,8 @@ mod tests {
         let clients = crate::aws::connect(&config).await;
         let secrets = DeploymentSecrets::secrets_manager(clients.secrets, "ringfleet");
         assert_eq!(secrets.fleet().await.unwrap().current.kid, "aws-1");
-        assert_eq!(secrets.data_key().await.unwrap(), [9; 32], "read once, kept");
+        assert_eq!(secrets.data_keys().await.unwrap()[0].wrapped, "kms:x", "read once, kept");
+        assert!(LocalKeyFile::of(None, &secrets).unwrap_err().to_string().contains("wrap_key_file"));
         let asked = asked.await.unwrap();
         assert!(
             asked.contains("secretsmanager.GetSecretValue") && asked.contains(r#""SecretId":"ringfleet""#),

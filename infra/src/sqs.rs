@@ -132,7 +132,8 @@ impl Consumer {
         match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
             Ok(job) => Some(Received { job, message_id, receipt: message.receipt_handle?, receive_count }),
             Err(error) => {
-                tracing::error!(queue = what(self.queue), %message_id, %error, "a message is no job");
+                let (line, column) = (error.line(), error.column());
+                tracing::error!(queue = what(self.queue), %message_id, line, column, "a message is no job");
                 None
             }
         }

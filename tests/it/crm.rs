@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use reqwest::Method;
 use ringfleet_tests::crm::{Answer, Crm, Push};
 use ringfleet_tests::gate;
 use ringfleet_tests::platform::{Platform, Setup};
@@ -11,7 +12,7 @@ use ringfleet_tests::sipp::Sipp;
 use ringfleet_tests::subjects::{VARIABLES, bot, trunk};
 use ringfleet_tests::tools;
 use ringfleet_tests::wait::until;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const CALL: Duration = Duration::from_secs(60);
 const RETRIES: Duration = Duration::from_secs(90);
@@ -92,6 +93,7 @@ async fn webhook() -> Result<()> {
     let mut platform = Platform::start(Setup { deaf: true, ..Setup::default() }).await?;
     crm.script("/gone-hook", &[Answer::Status(410)]);
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let mut calls = Vec::new();
     for (name, hook) in [("whole", "/hook"), ("gone", "/gone-hook")] {
         let sipp = Sipp::start("refuse", &[("CODE", "603")])?;
         let mut bot = bot(name, name, &crm.url(&format!("/{name}")));
@@ -100,6 +102,7 @@ async fn webhook() -> Result<()> {
         platform.api.create(&trunk(name, sipp.port), &bot).await?;
         let call = platform.api.dialout(name, VARIABLES).await?;
         let result = platform.api.result(&call, CALL).await?;
+        calls.push(call);
         sipp.finish().await?;
         let push = crm.delivered(&format!("/{name}"), RETRIES).await?;
         ensure!(push.json()?["disposition"] == "NOT_INTERESTED", "{:?}", push.body);
@@ -121,8 +124,41 @@ async fn webhook() -> Result<()> {
         }
     }
     until("the webhook that is gone is asked", RETRIES, || async { Ok(crm.pushes("/gone-hook").pop()) }).await?;
+    let [whole, gone] = &calls[..] else { anyhow::bail!("two calls") };
+    resent(&platform, &crm, whole, gone).await?;
     platform.stop().await?;
-    let asked = crm.pushes("/gone-hook").len();
-    ensure!(asked == 1, "a webhook that answered 410 was asked {asked} times");
+    Ok(())
+}
+
+/// What an admin does about it: sees why, replaces the bot, and sends again, under the same id and with the same bytes.
+async fn resent(platform: &Platform, crm: &Crm, whole: &str, gone: &str) -> Result<()> {
+    let api = &platform.api;
+    until("the webhook is dead", RETRIES, || async {
+        let shown = api.get(&format!("/api/v1/admin/calls/{gone}")).await?;
+        let rows = shown["deliveries"].as_array().context("no deliveries")?;
+        let dead = |row: &&Value| row["delivery"]["channel"] == "webhook" && row["delivery"]["why"] == "endpoint_gone";
+        Ok(rows.iter().find(dead).cloned())
+    })
+    .await?;
+    let again = format!("/api/v1/admin/calls/{gone}/push");
+    let webhook = json!({"channel": "webhook"});
+    let (status, refused) = api.ask(Method::POST, &again, Some(&webhook)).await?;
+    ensure!(status == 409 && refused["code"] == "endpoint_disabled", "{status}: {refused}");
+    ensure!(crm.pushes("/gone-hook").len() == 1, "a webhook that answered 410 was asked again");
+    api.replace("/api/v1/admin/bots/gone", |bot| bot["name"] = json!("Looked at")).await?;
+    api.post(&again, &webhook).await?;
+    crm.delivered("/gone-hook", RETRIES).await?;
+    check_again(&crm.pushes("/gone-hook"))?;
+
+    // What was taken already is sent again just so.
+    api.post(&format!("/api/v1/admin/calls/{whole}/push"), &json!({"channel": "push"})).await?;
+    until("the push comes again", RETRIES, || async { Ok((crm.pushes("/whole").len() == 2).then_some(())) }).await?;
+    check_again(&crm.pushes("/whole"))
+}
+
+fn check_again(pushes: &[Push]) -> Result<()> {
+    let [first, second] = pushes else { anyhow::bail!("{} pushes", pushes.len()) };
+    ensure!(first.header("webhook-id") == second.header("webhook-id"), "another id");
+    ensure!(first.body == second.body, "other bytes");
     Ok(())
 }

@@ -2,10 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod architecture;
+mod chaos;
+mod contract;
 mod conversation;
 mod crm;
 mod demo;
+mod failpoints;
 mod mistakes;
+mod prefetch;
+mod privacy;
 mod sipp;
 mod soak;
 mod survival;
+mod windows;

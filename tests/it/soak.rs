@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use ringfleet_tests::audio::Speech;
 use ringfleet_tests::crm::Crm;
+use ringfleet_tests::dice::Dice;
 use ringfleet_tests::platform::{FleetServer, Platform, Setup};
 use ringfleet_tests::sipp::Sipp;
 use ringfleet_tests::subjects::{VARIABLES, bot, trunk};
@@ -18,16 +19,6 @@ const CALL: Duration = Duration::from_secs(120);
 const PUSH: Duration = Duration::from_secs(120);
 const ROUNDS: u32 = 8;
 const BATCH: u32 = 12;
-
-/// Repeats itself from run to run: a failure can be had again.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
 
 /// Places a call to a callee of `scenario`; its id and its peer.
 async fn place(platform: &Platform, crm: &Crm, name: &str, scenario: &str, audio: &str) -> Result<(String, Sipp)> {
@@ -96,7 +87,7 @@ async fn killed_whenever() -> Result<()> {
     let mut platform = Platform::start(Setup { external: true, deaf: true, ..Setup::default() }).await?;
     let audio = Speech::espeak("Hello? Hello?")?.until(60.0).write_ulaw(&platform.folder().join("voice.ulaw"))?;
     let audio = audio.display().to_string();
-    let mut dice = Dice(20_260_101);
+    let mut dice = Dice::new(20_260_101);
     let mut server = platform.fleet_server("alpha").await?;
     for round in 0..ROUNDS {
         let kill_at = Duration::from_millis(dice.below(1500));

@@ -71,6 +71,21 @@ impl Api {
         self.good(Method::POST, path, Some(body)).await
     }
 
+    /// Reads an entity, changes it and puts it back as its next version.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub async fn replace(&self, path: &str, change: impl FnOnce(&mut Value)) -> Result<Value> {
+        let mut entity = self.get(path).await?;
+        let tag = format!("\"{}\"", entity["version"]);
+        change(&mut entity);
+        let request = self.http.put(format!("{}{path}", self.url)).header("x-api-key", &self.key);
+        let response = request.header("if-match", tag).json(&entity).send().await?;
+        let (status, value) = (response.status(), response.json::<Value>().await?);
+        ensure!(status.is_success(), "{path} answered {status}: {value}");
+        Ok(value)
+    }
+
     async fn good(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let (status, value) = self.ask(method, path, body).await?;
         ensure!(status.is_success(), "{path} answered {status}: {value}");

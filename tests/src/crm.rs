@@ -15,6 +15,7 @@ use serde_json::Value;
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::wait::until;
 
@@ -38,6 +39,8 @@ pub struct Push {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub answered: Answer,
+    /// When it came.
+    pub at: Instant,
 }
 
 impl Push {
@@ -154,11 +157,12 @@ async fn take(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Respons
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, BODY_LIMIT).await.unwrap_or_default();
     let path = parts.uri.path().to_owned();
+    let at = Instant::now();
     let answer = {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let scripted = seen.script.get_mut(&path).and_then(VecDeque::pop_front);
         let answered = seen.always.or(scripted).unwrap_or(Answer::Status(200));
-        seen.pushes.push(Push { path, method: parts.method.to_string(), headers: parts.headers, body, answered });
+        seen.pushes.push(Push { path, method: parts.method.to_string(), headers: parts.headers, body, answered, at });
         answered
     };
     match answer {

@@ -139,6 +139,18 @@ impl Process {
         self.wait(END).await.map(|_| ())
     }
 
+    /// kill -9, unless it has ended.
+    ///
+    /// # Errors
+    /// It does not even then.
+    pub async fn kill_if_alive(&mut self) -> Result<()> {
+        self.ended = true;
+        match self.child.try_wait()? {
+            Some(_) => Ok(()),
+            None => self.kill().await,
+        }
+    }
+
     /// Sends a signal by its name.
     ///
     /// # Errors

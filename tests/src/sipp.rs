@@ -18,8 +18,10 @@ const MEDIA_PORTS: u16 = 4;
 const END: Duration = Duration::from_secs(60);
 /// It gives up alone, whatever becomes of its test.
 const LIFETIME_SECONDS: &str = "170";
+/// One that takes every call ends with its test, and else by itself.
+const CROWD_LIFETIME_SECONDS: &str = "3600";
 
-/// A running SIPp that takes one call.
+/// A running SIPp.
 #[derive(Debug)]
 pub struct Sipp {
     process: Process,
@@ -55,6 +57,27 @@ impl Sipp {
     /// # Errors
     /// It can't be started.
     pub fn start(scenario: &str, values: &[(&str, &str)]) -> Result<Self> {
+        Self::launch(scenario, values, &["-m", "1", "-timeout", LIFETIME_SECONDS, "-timeout_error"])
+    }
+
+    /// One that takes every call that comes, all in the same way, until it is killed.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn crowd(scenario: &str, values: &[(&str, &str)]) -> Result<Self> {
+        Self::launch(scenario, values, &["-timeout", CROWD_LIFETIME_SECONDS])
+    }
+
+    /// The trace so far.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn seen(&self) -> Result<Vec<Message>> {
+        let trace = fs::read(self.path("messages.log")).unwrap_or_default();
+        Ok(messages(&String::from_utf8_lossy(&trace)))
+    }
+
+    fn launch(scenario: &str, values: &[(&str, &str)], lifetime: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let source = Path::new(SCENARIOS).join(format!("{scenario}.xml"));
         let mut text = fs::read_to_string(&source).with_context(|| source.display().to_string())?;
@@ -68,24 +91,12 @@ impl Sipp {
         let media = ports::block(MEDIA_PORTS)?;
         let mut command = Command::new("sipp");
         command.current_dir(folder.path()).arg("-sf").arg(&path);
-        command.args([
-            "-i",
-            "127.0.0.1",
-            "-mi",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-            "-t",
-            "u1",
-            "-m",
-            "1",
-            "-nostdin",
-        ]);
+        command.args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", &port.to_string(), "-t", "u1", "-nostdin"]);
         command.args(wanted_arguments(&text));
         // What it streams comes from a port that it finds by itself; this one it only holds.
         command.args(["-mp", &media.to_string()]);
         command.args(["-trace_msg", "-message_file", "messages.log", "-trace_err", "-error_file", "errors.log"]);
-        command.args(["-timeout", LIFETIME_SECONDS, "-timeout_error"]);
+        command.args(lifetime);
         let process = Process::start(&format!("sipp {scenario}"), command)?;
         Ok(Self { process, folder, port })
     }

@@ -131,7 +131,17 @@ fn called_numbers_follow_the_trunk() {
     check(json!({"allowed_countries": ["IN"]}), "+442079460958", Err("body.to_number country_not_allowed"));
     check(json!({"allowed_countries": ["IN", "GB"]}), "+442079460958", Ok("+442079460958"));
     check(json!({"allowed_countries": ["US"]}), "+18765550123", Err("body.to_number country_not_allowed"));
+    check(json!({"allowed_countries": ["IN"]}), "+88216001234567", Err("body.to_number country_not_allowed"));
     check(json!({"default_country": "GB"}), "020 7946 0958", Ok("+442079460958"));
+    check(json!({"denied_prefixes": ["+4470"]}), "+447012345678", Err("body.to_number number_denied"));
+    check(json!({"denied_prefixes": ["+4470"]}), "+442079460958", Ok("+442079460958"));
+    check(json!({"allowed_prefixes": ["+91", "+4420"]}), "+442079460958", Ok("+442079460958"));
+    check(json!({"allowed_prefixes": ["+91", "+4420"]}), "+441224588888", Err("body.to_number number_not_allowed"));
+    let both = json!({"allowed_prefixes": ["+91"], "denied_prefixes": ["+9198"]});
+    check(both, "+919876543210", Err("body.to_number number_denied"));
+    check(json!({}), "+19002345678", Err("body.to_number premium_number"));
+    check(json!({}), "+449098790000", Err("body.to_number premium_number"));
+    check(json!({"allow_premium": true}), "+19002345678", Ok("+19002345678"));
     check(json!({}), "011 4000 0000", Err("body.to_number own_number"));
     check(json!({}), "+911204567890", Err("body.to_number own_number"));
     check(json!({"default_country": "??"}), "9876543210", Err("body.to_number unknown_country"));

@@ -162,3 +162,9 @@ pub(super) fn country(parts: &Parts) -> Option<String> {
     let id = region_of(parts)?.id();
     (id != "001").then(|| id.to_owned())
 }
+
+/// Whether the number lies in a range for premium-rate services.
+pub(super) fn is_premium(parts: &Parts) -> bool {
+    let premium = region_of(parts).and_then(|region| region.descriptors().get(Type::PremiumRate));
+    premium.is_some_and(|kind| kind.is_match(&parts.national))
+}

@@ -6,9 +6,9 @@ use super::*;
 
 #[track_caller]
 fn check(typed: &str, country: &str, expect: Result<(&str, Option<&str>), PhoneError>) {
-    let expect =
-        expect.map(|(e164, country)| Dialled { e164: E164(e164.to_owned()), country: country.map(str::to_owned) });
-    assert_eq!(parse_dialled(typed, country), expect, "{typed:?} in {country}");
+    let expect = expect.map(|(e164, country)| (E164(e164.to_owned()), country.map(str::to_owned)));
+    let read = parse_dialled(typed, country).map(|dialled| (dialled.e164, dialled.country));
+    assert_eq!(read, expect, "{typed:?} in {country}");
 }
 
 #[test]
@@ -158,4 +158,21 @@ proptest! {
         let _ = NumberRule::parse(&rule);
         let _ = write(&typed, NumberFormat::National);
     }
+}
+
+#[test]
+fn premium_numbers_are_known_as_such() {
+    let check = |typed: &str, expect: bool| assert_eq!(parse_dialled(typed, "IN").unwrap().premium, expect, "{typed}");
+    check("+919876543210", false);
+    check("+19002345678", true);
+    check("+449098790000", true);
+    check("+442079460958", false);
+    check("+18002345678", false);
+}
+
+#[test]
+fn a_number_is_known_in_all_its_spellings() {
+    let check = |number: &str, expect: &[&str]| assert_eq!(spellings(&E164::parse(number).unwrap()), expect);
+    check("+919876543210", &["+919876543210", "00919876543210", "09876543210", "919876543210", "9876543210"]);
+    check("+4930123456", &["+4930123456", "004930123456", "030123456", "30123456", "4930123456"]);
 }

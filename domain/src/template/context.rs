@@ -32,6 +32,9 @@ pub const BUILT_INS: &[&str] = &[
     "transcript",
 ];
 
+/// Names of `system.*`; there are no others.
+pub const SYSTEM: &[&str] = &["current_date", "current_time", "current_datetime", "timezone"];
+
 /// The values behind the four namespaces.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
@@ -44,16 +47,19 @@ pub struct Context {
 }
 
 /// What a call that is still under way knows of itself.
-#[derive(Debug, Clone)]
+#[derive(derive_more::Debug, Clone)]
 pub struct LiveCall<'a> {
     pub call_id: CallId,
     pub bot_id: &'a BotId,
     pub direction: Direction,
+    #[debug("(personal)")]
     pub to_number: &'a str,
+    #[debug("(personal)")]
     pub from_number: &'a str,
     pub started_at: Timestamp,
     pub answered_at: Option<Timestamp>,
     /// The dialout's `variables` as received.
+    #[debug("(personal)")]
     pub variables: Option<&'a RawValue>,
     /// What pre-fetch brought.
     pub prefetched: &'a Fields,

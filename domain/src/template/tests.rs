@@ -90,7 +90,9 @@ fn what_is_a_token_and_what_is_not() {
     }
     check(&context, "{{nope.n}}{{CRM.n}}{{nope.n}}{{crm.N}}", "", &["nope.n", "CRM.n", "crm.N"]);
     assert!(Template::parse("{{crm}}").is_literal() && !Template::parse("{{crm.n}}").is_literal());
-    assert_eq!(Template::parse("{{a.b}}{{crm.x}}{{a.b}}").unknown_namespaces(), ["a.b"]);
+    let template = Template::parse("{{a.b}}-{{crm.x}}{{a.b}}");
+    assert_eq!(template.tokens().collect::<Vec<_>>(), [("a", "b"), ("crm", "x"), ("a", "b")]);
+    assert_eq!(template.literals().collect::<Vec<_>>(), ["-"]);
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{Findings, MAX_TEXT, is_one_line, is_token};
 use crate::active_hours::HoursError;
-use crate::bot::{Bot, Expect, Prefetch, Providers, Script, ScriptStep, VoicemailAction};
+use crate::bot::{Bot, Expect, Prefetch, PrefetchMethod, Providers, Script, ScriptStep, VoicemailAction};
 use crate::field_error::FieldError;
+use crate::lint::{self, Names};
 use crate::outcome::{EndReason, outcome_word};
 use crate::phone::E164;
 use crate::push;
-use crate::template::Template;
+use crate::retention::MAX_DAYS;
 
 /// Vendor words that the platform has an adapter for.
 const VENDORS: [(&str, &[&str]); 3] =
@@ -42,23 +43,39 @@ impl Bot {
         }
         self.check_analysis(&mut found);
         found.between("recording.channels", self.recording.channels, 1, 2);
+        self.check_retention(&mut found);
         found.0
     }
 
-    /// What is allowed and probably wrong: templates of namespaces that don't exist, vendors without an adapter,
+    /// What is allowed and probably wrong: templates of names that don't exist, vendors without an adapter,
     /// a bot with nothing to say.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for (place, text) in self.templates() {
-            let unknown = Template::parse(text).unknown_namespaces();
-            warnings.extend(unknown.iter().map(|name| format!("{place}: there is no {{{{{name}}}}}")));
+        let names = Names::of_bot(self);
+        for (place, text) in self.live_templates() {
+            warnings.extend(lint::live_text(text, &names).iter().map(|finding| format!("{place}: {finding}")));
         }
-        let mapper = self.push.iter().flat_map(|push| push::unknown_namespaces(&push.key_mapper));
-        warnings.extend(mapper.map(|name| format!("push.key_mapper: there is no {{{{{name}}}}}")));
+        let prompt = lint::ended_text(&self.post_call_analysis_prompt, &names);
+        warnings.extend(prompt.iter().map(|finding| format!("post_call_analysis_prompt: {finding}")));
+        // A finding with a pointer begins with it.
+        let at = |place: &str, finding: &lint::Finding| {
+            format!("{place}{}{finding}", if finding.pointer.is_empty() { ": " } else { "" })
+        };
+        let mapper = self.push.iter().flat_map(|push| lint::key_mapper(&push.key_mapper, &names, None));
+        warnings.extend(mapper.map(|finding| at("push.key_mapper", &finding)));
+        let body = self.prefetch.iter().filter_map(|prefetch| prefetch.body.as_ref());
+        let body = body.flat_map(|body| lint::live_body(body, &names));
+        warnings.extend(body.map(|finding| at("prefetch.body", &finding)));
         for ((path, providers), (_, vendors)) in self.provider_lists().into_iter().zip(VENDORS) {
             let strange = providers.providers.iter().filter(|provider| !vendors.contains(&provider.vendor.as_str()));
             warnings.extend(strange.map(|provider| format!("{path}: no adapter for vendor {:?}", provider.vendor)));
         }
+        warnings.extend(self.retention.outlived().map(|kind| {
+            format!(
+                "retention: the {} never gets as old as its own period: the whole call is deleted before",
+                kind.as_str()
+            )
+        }));
         if self.script.is_none() && self.system_prompt.is_empty() {
             warnings.push("neither a script nor a system_prompt: the bot knows nothing to say".to_owned());
         }
@@ -109,6 +126,17 @@ impl Bot {
         }
     }
 
+    fn check_retention(&self, found: &mut Findings) {
+        for (path, days) in [
+            ("retention.recordings_days", self.retention.recordings_days),
+            ("retention.transcripts_days", self.retention.transcripts_days),
+            ("retention.variables_days", self.retention.variables_days),
+            ("retention.calls_days", self.retention.calls_days),
+        ] {
+            found.between(path, days, 0, MAX_DAYS);
+        }
+    }
+
     fn check_analysis(&self, found: &mut Findings) {
         found.length("post_call_analysis_prompt", &self.post_call_analysis_prompt, 0, MAX_TEXT);
         let schema_fits = self.analysis_schema.as_ref().is_none_or(serde_json::Value::is_object);
@@ -129,13 +157,12 @@ impl Bot {
         [("stt.providers", &self.stt), ("llm.providers", &self.llm), ("tts.providers", &self.tts)]
     }
 
-    /// Every template outside the key mapper, with its place.
-    fn templates(&self) -> Vec<(&'static str, &str)> {
+    /// Every template that is rendered while a call lives, with its place.
+    fn live_templates(&self) -> Vec<(&'static str, &str)> {
         let mut all = vec![
             ("system_prompt", self.system_prompt.as_str()),
             ("opening_message", &self.opening_message),
             ("voicemail.message", &self.voicemail.message),
-            ("post_call_analysis_prompt", &self.post_call_analysis_prompt),
         ];
         all.extend(self.silence.prompts.iter().map(|text| ("silence.prompts", text.as_str())));
         if let Some(prefetch) = &self.prefetch {
@@ -176,6 +203,12 @@ fn check_providers(found: &mut Findings, path: &str, providers: &Providers) {
 
 fn check_prefetch(found: &mut Findings, prefetch: &Prefetch) {
     found.templated_url("prefetch.url", &prefetch.url);
+    found.unless(
+        prefetch.body.is_none() || prefetch.method == PrefetchMethod::Post,
+        "prefetch.body",
+        "unexpected",
+        "only a POST carries a body",
+    );
     found.between("prefetch.timeout_ms", prefetch.timeout_ms, 100, 30_000);
     found.between("prefetch.headers", prefetch.headers.len(), 0, 50);
     for (name, value) in &prefetch.headers {

@@ -154,13 +154,14 @@ fn scripts_hold_together() {
 
 #[test]
 fn warnings_name_place_and_template() {
-    let patch = json!({"system_prompt": "{{crm.a}} {{lead.b}}", "push": {"url": "https://c.example", "key_mapper": {"A": ["{{env.X}}"]}}, "tts": {"providers": [{"vendor": "gramophone"}]}});
+    let patch = json!({"system_prompt": "{{crm.a}} {{lead.b}}", "push": {"url": "https://c.example", "key_mapper": {"A": ["{{env.X}}", "{{call.duraton}}"]}}, "tts": {"providers": [{"vendor": "gramophone"}]}});
     let warnings = bot(patch).warnings();
     assert_eq!(
         warnings,
         [
             "system_prompt: there is no {{lead.b}}",
-            "push.key_mapper: there is no {{env.X}}",
+            "push.key_mapper/A/0: there is no {{env.X}}",
+            "push.key_mapper/A/1: there is no {{call.duraton}}; did you mean {{call.duration}}?",
             "tts.providers: no adapter for vendor \"gramophone\""
         ]
     );
@@ -190,6 +191,16 @@ fn trunks_are_judged() {
     check_trunk(
         json!({"default_country": "India", "allowed_countries": ["IN", "ZZ"]}),
         &["default_country unknown_country", "allowed_countries.1 unknown_country"],
+    );
+    check_trunk(
+        json!({"allowed_prefixes": ["+91", "91"], "denied_prefixes": ["+", "+91x", "+9190*", "+09", "+1"]}),
+        &[
+            "allowed_prefixes.1 prefix",
+            "denied_prefixes.0 prefix",
+            "denied_prefixes.1 prefix",
+            "denied_prefixes.2 prefix",
+            "denied_prefixes.3 prefix",
+        ],
     );
     check_trunk(
         json!({"max_calls": 0, "max_cps": 0.0, "max_cpm": 0}),

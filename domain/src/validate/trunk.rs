@@ -156,6 +156,15 @@ impl Trunk {
                 "a country code of ISO 3166-1, e.g. IN",
             );
         }
+        for (name, prefixes) in
+            [("allowed_prefixes", &self.allowed_prefixes), ("denied_prefixes", &self.denied_prefixes)]
+        {
+            found.between(name, prefixes.len(), 0, 1000);
+            for (index, prefix) in prefixes.iter().enumerate() {
+                let fits = matches!(NumberRule::parse(&format!("{prefix}*")), Ok(NumberRule::Prefix(_)));
+                found.unless(fits, &format!("{name}.{index}"), "prefix", "`+` and 1 to 14 leading digits, e.g. +9190");
+            }
+        }
     }
 
     fn check_limits(&self, found: &mut Findings) {

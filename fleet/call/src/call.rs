@@ -35,7 +35,8 @@ const SOUND_OF_SOMEBODY: Duration = Duration::from_secs(1);
 
 /// One call. Feed it every input with its time, drain [`Self::poll_effect`] after each, and call
 /// [`Self::handle_timeout`] at [`Self::poll_timeout`].
-#[derive(Debug)]
+#[derive(derive_more::Debug)]
+#[debug("Call({}, {stage:?})", plan.call_id)]
 pub struct Call {
     pub(crate) plan: Plan,
     pub(crate) stage: Stage,

@@ -22,7 +22,7 @@ pub enum Input {
 }
 
 /// From the leg: signalling and the state of its media.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(derive_more::Debug, Clone, PartialEq)]
 pub enum LegEvent {
     /// The INVITE was sent.
     Dialing,
@@ -37,7 +37,7 @@ pub enum LegEvent {
         by_remote: bool,
         cause: LegEnd,
     },
-    Dtmf(char),
+    Dtmf(#[debug("(personal)")] char),
     /// The first audio from the far side.
     MediaStarted,
     /// No packet came for this long.
@@ -75,7 +75,7 @@ pub enum LegEnd {
 }
 
 /// From speech detection and recognition. Times are positions in the far end's audio since the answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(derive_more::Debug, Clone, PartialEq)]
 pub enum EarEvent {
     SpeechStarted {
         at: Duration,
@@ -85,10 +85,12 @@ pub enum EarEvent {
     },
     /// What the running segment sounds like so far.
     Partial {
+        #[debug("(personal)")]
         text: String,
         at: Duration,
     },
     Final {
+        #[debug("(personal)")]
         text: String,
         from: Duration,
         to: Duration,
@@ -114,15 +116,17 @@ pub enum Tone {
 }
 
 /// From the language model, for the turn it was asked in.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(derive_more::Debug, Clone, PartialEq)]
 pub enum BrainEvent {
     Token {
         turn: u32,
+        #[debug("(personal)")]
         text: String,
     },
     ToolCall {
         turn: u32,
         name: String,
+        #[debug("(personal)")]
         arguments: Map<String, Value>,
     },
     Done {
@@ -135,18 +139,26 @@ pub enum BrainEvent {
 }
 
 /// From speech synthesis and playout.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(derive_more::Debug, Clone, PartialEq)]
 pub enum MouthEvent {
     /// The first audio of an utterance is there.
     FirstAudio { utterance: u32 },
     /// The first packet of it left.
     Started { utterance: u32 },
     /// This much more of its text has been played whole.
-    Played { utterance: u32, text: String },
+    Played {
+        utterance: u32,
+        #[debug("(personal)")]
+        text: String,
+    },
     /// Everything said with `last` has been played.
     Finished { utterance: u32 },
     /// Playout stopped as told; `heard` = the part of the running piece that was still played.
-    Cut { utterance: u32, heard: String },
+    Cut {
+        utterance: u32,
+        #[debug("(personal)")]
+        heard: String,
+    },
     /// Every voice failed for it.
     Failed { utterance: u32 },
 }
@@ -213,9 +225,10 @@ pub enum BrainCommand {
 }
 
 /// One message of the conversation, OpenAI's roles.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub role: Role,
+    #[debug("(personal)")]
     pub text: String,
 }
 
@@ -226,10 +239,15 @@ pub enum Role {
     Assistant,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub enum MouthCommand {
     /// Say this piece as part of `utterance`; with `last`, nothing more of it comes (text may then be empty).
-    Say { utterance: u32, text: String, last: bool },
+    Say {
+        utterance: u32,
+        #[debug("(personal)")]
+        text: String,
+        last: bool,
+    },
     /// Drop everything queued and being said, at once; answered by `Cut` for what was sounding.
     Stop,
 }
@@ -242,7 +260,7 @@ pub enum Progress {
 }
 
 /// How it ended and what it leaves.
-#[derive(Debug, Clone)]
+#[derive(derive_more::Debug, Clone)]
 pub struct Outcome {
     pub call_id: CallId,
     pub direction: Direction,
@@ -254,6 +272,7 @@ pub struct Outcome {
     pub transcript: Vec<TranscriptEntry>,
     /// `crm.*` as the call knew it in the end.
     pub crm: Fields,
+    #[debug("(personal)")]
     pub collected: Map<String, Value>,
     pub latency: Vec<TurnTimings>,
 }

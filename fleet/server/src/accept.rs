@@ -1,6 +1,7 @@
 //! Takes an offered call or says why not: permit, then the row on condition that none exists, and only then "accepted".
 //! It must never let an INVITE out before the row is this server's, and never answer twice differently for one call.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use domain::fleet::{DialAnswer, DialCommand, Refusal};
 use domain::ids::CallId;
 use domain::objects::CallObjects;
 use domain::ports::{CallEntry, Claim};
+use domain::share::Over;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
@@ -31,23 +33,30 @@ pub(crate) async fn offer(node: &Arc<Node>, command: DialCommand) -> DialAnswer 
     if command.server_id != node.identity.server_id || command.epoch != node.identity.epoch {
         return DialAnswer::Refused(Refusal::WrongServer);
     }
-    let cell = node.live.offer(command.call_id);
-    *cell.get_or_init(|| decide(node, command)).await
+    let cell = node.live.offer(command.call_id, &command.trunk_id);
+    match cell.get_or_try_init(|| decide(node, command)).await {
+        Ok(answer) => *answer,
+        Err(unsettled) => DialAnswer::Refused(unsettled.0),
+    }
 }
 
-async fn decide(node: &Arc<Node>, command: DialCommand) -> DialAnswer {
+/// What is not kept as the answer: the same offer, made again, is decided again.
+struct NotDecided(Refusal);
+
+async fn decide(node: &Arc<Node>, command: DialCommand) -> Result<DialAnswer, NotDecided> {
     let call_id = command.call_id;
     match accept(node, command).await {
         Ok(accepted) => {
             tracing::info!(call.id = %call_id, bot.id = %accepted.row.bot_id, "call accepted");
             let node = node.clone();
             node.clone().calls.spawn(talk::run(node, accepted));
-            DialAnswer::Accepted
+            domain::failpoint!("accept.started");
+            Ok(DialAnswer::Accepted)
         }
         Err(refusal) => {
             tracing::info!(call.id = %call_id, ?refusal, "call refused");
             metrics::counter!("ringfleet_offers_refused_total", "reason" => format!("{refusal:?}")).increment(1);
-            DialAnswer::Refused(refusal)
+            if refusal == Refusal::Unsettled { Err(NotDecided(refusal)) } else { Ok(DialAnswer::Refused(refusal)) }
         }
     }
 }
@@ -63,7 +72,8 @@ async fn accept(node: &Arc<Node>, command: DialCommand) -> Result<Accepted, Refu
     let (Ok(Some(bot)), Ok(Some(trunk))) = (bot, trunk) else {
         return Err(Refusal::Unreadable);
     };
-    let permit = node.admission.take(Some(&trunk.trunk_id), trunk.max_calls)?;
+    let permit = node.admission.take(Some(&Over::of(&trunk)))?;
+    domain::failpoint!("accept.permit");
     let row = row(node, &command, &bot);
     let (guard, control) = node.live.enter(row.call_id);
     if bot.recording.enabled
@@ -71,11 +81,17 @@ async fn accept(node: &Arc<Node>, command: DialCommand) -> Result<Accepted, Refu
     {
         tracing::warn!(%error, call.id = %row.call_id, "a crash now would cost this call's last seconds of recording");
     }
-    let (claimed, ()) = tokio::join!(claim(node, &row), keep_variables(node, &row, command.variables.as_deref()));
-    if let Err(refusal) = claimed {
+    domain::failpoint!("accept.begun");
+    // Before the row: from then on the call has a result, and it is the variables that tie it to somebody's records.
+    keep_variables(node, &row, command.variables.as_deref()).await;
+    if let Err(refusal) = claim(node, &row).await {
         node.finishing.spool().forget(row.call_id);
+        if refusal == Refusal::Fenced {
+            forget_variables(node, &row).await;
+        }
         return Err(refusal);
     }
+    domain::failpoint!("accept.claimed");
     Ok(Accepted {
         row,
         bot: Arc::new(bot),
@@ -88,7 +104,7 @@ async fn accept(node: &Arc<Node>, command: DialCommand) -> Result<Accepted, Refu
 }
 
 /// Stores what the dialout brought, so that a server lost before its first checkpoint does not take it along.
-/// A bucket that is slow does not hold up the acceptance.
+/// A bucket that is slow does not hold up the acceptance for long.
 async fn keep_variables(node: &Node, row: &CallRow, variables: Option<&RawValue>) {
     let Some(variables) = variables else { return };
     let key = CallObjects::of(row).variables();
@@ -97,13 +113,26 @@ async fn keep_variables(node: &Node, row: &CallRow, variables: Option<&RawValue>
     if !matches!(tokio::time::timeout(VARIABLES_LIMIT, put).await, Ok(Ok(()))) {
         tracing::warn!(call.id = %row.call_id, "the variables are not in the bucket before the first checkpoint");
     }
+    domain::failpoint!("accept.variables");
+}
+
+/// Of a call that never was, nothing personal stays. (Another server's row has the same variables under the same key.)
+async fn forget_variables(node: &Node, row: &CallRow) {
+    let key = CallObjects::of(row).variables();
+    let gone = tokio::time::timeout(VARIABLES_LIMIT, node.ports.objects.delete(&key)).await;
+    if !matches!(gone, Ok(Ok(()))) {
+        tracing::warn!(call.id = %row.call_id, "the variables of a call that was refused are still in the bucket");
+    }
 }
 
 /// Puts the row; a row that is there already is ours if it names us: then an earlier try got through unheard.
 async fn claim(node: &Node, row: &CallRow) -> Result<(), Refusal> {
     for _ in 0..CREATE_TRIES {
         match node.ports.calls.create(row).await {
-            Ok(Claim::Claimed) => return Ok(()),
+            Ok(Claim::Claimed) => {
+                domain::failpoint!("accept.row");
+                return Ok(());
+            }
             Ok(Claim::Exists(CallEntry::Call(found)))
                 if found.owner == row.owner && found.state == CallState::Accepted =>
             {
@@ -114,8 +143,9 @@ async fn claim(node: &Node, row: &CallRow) -> Result<(), Refusal> {
             Err(error) => tracing::warn!(%error, call.id = %row.call_id, "call row not written"),
         }
     }
-    // Whether a row exists is unknown. The client is refused; a fence or the orphan check settles what is there.
-    Err(Refusal::NotReady)
+    // Whoever offered the call asks again, and puts a fence if that does not settle it; a row that stands all the same
+    // is an orphan.
+    Err(Refusal::Unsettled)
 }
 
 fn row(node: &Node, command: &DialCommand, bot: &Bot) -> CallRow {
@@ -150,6 +180,8 @@ fn row(node: &Node, command: &DialCommand, bot: &Bot) -> CallRow {
         due_at: None,
         step_tries: 0,
         warnings: command.warnings.clone(),
+        expired: Default::default(),
+        erased_at: None,
     }
 }
 
@@ -168,10 +200,30 @@ pub(crate) fn hang_up(node: &Node, call: CallId) -> bool {
     node.live.control(call, Control::HangUp)
 }
 
+/// Brings what lives here and what the table says together, both ways.
+pub(crate) async fn reconcile(node: &Arc<Node>, younger_than: Duration) {
+    let Ok(rows) = node.ports.calls.open_on(&node.identity.server_id).await else { return };
+    let open: HashSet<CallId> = rows.iter().map(|row| row.call_id).collect();
+    end_orphans(node, rows, younger_than);
+    for call in node.live.ids().into_iter().filter(|call| !open.contains(call)) {
+        let_go_of_lost(node, call).await;
+    }
+}
+
+/// Hangs up a call that was ended for us, or given to another, while nothing was heard of this server.
+async fn let_go_of_lost(node: &Node, call: CallId) {
+    // The index lags behind: the row itself decides. One that is not there yet is just being accepted.
+    if let Ok(Some(CallEntry::Call(row))) = node.ports.calls.get(call).await
+        && (row.state == CallState::Ended || row.owner != node.identity.owner())
+    {
+        tracing::warn!(call.id = %call, "this call was ended while this server seemed lost; hanging up");
+        node.live.control(call, Control::HangUp);
+    }
+}
+
 /// Ends rows that name this incarnation as their owner though no call of that id lives here: a write whose answer was
 /// lost after the offer was refused. `younger_than` protects calls that are just being accepted.
-pub(crate) async fn end_orphans(node: &Arc<Node>, younger_than: Duration) {
-    let Ok(rows) = node.ports.calls.open_on(&node.identity.server_id).await else { return };
+fn end_orphans(node: &Arc<Node>, rows: Vec<CallRow>, younger_than: Duration) {
     let now = node.ports.clock.now();
     for row in rows {
         let age = Duration::try_from(now.duration_since(row.started_at)).unwrap_or(Duration::ZERO);

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use domain::fleet::Refusal;
-use domain::ids::TrunkId;
+use domain::fleet::{Refusal, ServerRow};
+use domain::ids::{ServerId, TrunkId};
+use domain::share::{Denied, Over, Shares};
+use jiff::Timestamp;
 use tokio::sync::watch;
+
+/// Without a successful heartbeat for this long nobody is admitted: the control plane may think us dead.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the heartbeat tells about this server's load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +31,13 @@ impl Load {
 #[derive(Debug)]
 struct State {
     load: Load,
-    /// False until the first heartbeat was written, and again when none got through for too long.
-    ready: bool,
+    /// How much of each trunk's limits is this server's.
+    shares: Shares,
+    /// The process ends when its calls have: nobody opens it again.
+    ending: bool,
+    /// When a heartbeat got through last, if that is reason enough to let calls in. Judged at each call, and not by
+    /// who writes heartbeats: a process that stood still must not take a call on the strength of what was true before.
+    heard: Option<Instant>,
 }
 
 /// Lets calls in.
@@ -37,55 +48,88 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub fn new(max: u32) -> Self {
+    /// For a server of this id and group, that holds at most `max` calls.
+    pub fn new(max: u32, server: ServerId, group: Option<String>) -> Self {
         let load = Load { calls: 0, max, draining: false, trunk_calls: BTreeMap::new() };
         let (changes, _) = watch::channel(load.clone());
-        Self { state: Arc::new(Mutex::new(State { load, ready: false })), changes }
+        let state = State { load, shares: Shares::new(server, group), ending: false, heard: None };
+        Self { state: Arc::new(Mutex::new(state)), changes }
     }
 
-    /// Takes a slot for a call over `trunk`, whose share on this server is `trunk_limit`.
+    /// Takes a slot for a call, and of what this server may use of its trunk.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn take(&self, trunk: Option<&TrunkId>, trunk_limit: Option<u32>) -> Result<Permit, Refusal> {
+    pub fn take(&self, over: Option<&Over<'_>>) -> Result<Permit, Refusal> {
+        self.take_at(Instant::now(), over)
+    }
+
+    fn take_at(&self, now: Instant, over: Option<&Over<'_>>) -> Result<Permit, Refusal> {
         let load = {
             let mut state = self.lock();
             if state.load.draining {
                 return Err(Refusal::Draining);
             }
-            if !state.ready {
+            if state.heard.is_none_or(|heard| now.saturating_duration_since(heard) > SILENCE_LIMIT) {
                 return Err(Refusal::NotReady);
             }
             if state.load.calls >= state.load.max {
                 return Err(Refusal::Full);
             }
-            if let Some(trunk) = trunk {
-                let held = state.load.trunk_calls.get(trunk).copied().unwrap_or(0);
-                if trunk_limit.is_some_and(|limit| held >= limit) {
-                    return Err(Refusal::TrunkLimit);
-                }
-                state.load.trunk_calls.insert(trunk.clone(), held + 1);
+            if let Some(over) = over {
+                let held = state.load.trunk_calls.get(over.trunk).copied().unwrap_or(0);
+                state.shares.check(now, over, held).map_err(|denied| limited(over.trunk, denied))?;
+                state.shares.note(now, over);
+                state.load.trunk_calls.insert(over.trunk.clone(), held + 1);
             }
             state.load.calls += 1;
             state.load.clone()
         };
         self.changes.send_replace(load);
-        Ok(Permit { admission: self.clone(), trunk: trunk.cloned() })
+        Ok(Permit { admission: self.clone(), trunk: over.map(|over| over.trunk.clone()) })
     }
 
-    /// Whether heartbeats get through; while they don't, nobody is let in.
+    /// Takes in the fleet as it was read right after the heartbeat begun at `beat`.
+    pub fn observe(&self, beat: Instant, servers: &[ServerRow], wall: Timestamp) {
+        self.lock().shares.observe(beat, Instant::now(), servers, wall);
+    }
+
+    /// A heartbeat got through and calls can be taken: true for the next 10 s; or they can't.
     pub fn set_ready(&self, ready: bool) {
-        self.lock().ready = ready;
+        self.set_ready_at(Instant::now(), ready);
     }
 
-    /// Refuses every call from now on.
+    fn set_ready_at(&self, now: Instant, ready: bool) {
+        self.lock().heard = ready.then_some(now);
+    }
+
+    /// Refuses every call until [`Admission::resume`].
     pub fn drain(&self) {
+        self.set_draining(true);
+    }
+
+    /// Lets calls in again; false when the process is ending.
+    pub fn resume(&self) -> bool {
+        self.set_draining(false)
+    }
+
+    /// Refuses every call from now on, for good.
+    pub fn end(&self) {
+        self.lock().ending = true;
+        self.set_draining(true);
+    }
+
+    fn set_draining(&self, draining: bool) -> bool {
         let load = {
             let mut state = self.lock();
-            state.load.draining = true;
+            if state.ending && !draining {
+                return false;
+            }
+            state.load.draining = draining;
             state.load.clone()
         };
         self.changes.send_replace(load);
+        true
     }
 
     pub fn load(&self) -> Load {
@@ -119,6 +163,12 @@ impl Admission {
     }
 }
 
+fn limited(trunk: &TrunkId, denied: Denied) -> Refusal {
+    let labels = [("trunk", trunk.to_string()), ("limit", denied.word().to_owned())];
+    metrics::counter!("ringfleet_trunk_share_refusals_total", &labels).increment(1);
+    Refusal::TrunkLimit
+}
+
 /// One call's slot; dropping it gives the slot back, whatever became of the call.
 #[derive(Debug)]
 pub struct Permit {
@@ -133,57 +183,4 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(max: u32) -> Admission {
-        let admission = Admission::new(max);
-        admission.set_ready(true);
-        admission
-    }
-
-    #[test]
-    fn nobody_is_let_in_before_the_first_heartbeat_nor_while_draining() {
-        let admission = Admission::new(1);
-        assert_eq!(admission.take(None, None).err(), Some(Refusal::NotReady));
-        admission.set_ready(true);
-        assert!(admission.take(None, None).is_ok());
-        admission.drain();
-        assert_eq!(admission.take(None, None).err(), Some(Refusal::Draining));
-        assert_eq!(admission.load().free(), 0);
-    }
-
-    #[test]
-    fn slots_are_exact_and_come_back() {
-        let admission = open(2);
-        let first = admission.take(None, None).unwrap();
-        let second = admission.take(None, None).unwrap();
-        assert_eq!(admission.take(None, None).err(), Some(Refusal::Full));
-        drop(first);
-        assert_eq!(admission.load().free(), 1);
-        drop(second);
-        assert_eq!(admission.load().free(), 2);
-    }
-
-    #[test]
-    fn a_trunk_has_a_limit_of_its_own() {
-        let admission = open(10);
-        let trunk = TrunkId::parse("t").unwrap();
-        let held = admission.take(Some(&trunk), Some(1)).unwrap();
-        assert_eq!(admission.take(Some(&trunk), Some(1)).err(), Some(Refusal::TrunkLimit));
-        assert!(admission.take(None, None).is_ok());
-        drop(held);
-        assert!(admission.take(Some(&trunk), Some(1)).is_ok());
-        assert!(admission.load().trunk_calls.is_empty());
-    }
-
-    #[test]
-    fn concurrent_takers_never_get_more_than_there_is() {
-        let admission = open(37);
-        let taken = std::thread::scope(|scope| {
-            let takers: Vec<_> = (0..100).map(|_| scope.spawn(|| admission.take(None, None).ok())).collect();
-            takers.into_iter().filter_map(|t| t.join().unwrap()).collect::<Vec<_>>()
-        });
-        assert_eq!(taken.len(), 37);
-    }
-}
+mod tests;

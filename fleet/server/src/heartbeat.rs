@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::fleet::ServerRow;
+use domain::fleet::{FleetSummary, ServerRow};
 use domain::ids::{Epoch, Owner, ServerId};
 use domain::ports::{Clock, Owned, Servers};
 use thiserror::Error;
@@ -16,10 +16,12 @@ use crate::finish::spool::Spool;
 
 /// Writes on change are at least this far apart.
 const CHANGE_GAP: Duration = Duration::from_millis(250);
-/// Without a successful heartbeat for this long nobody is admitted: the control plane may think us dead.
-const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+/// After this many periods without a heartbeat others may have acted as if this server were gone.
+const NOTABLE_PERIODS: u32 = 4;
 /// One write may take this long.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
+/// One look at the fleet, or one summary of it, may take this long.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Error)]
 pub enum HeartbeatError {
@@ -57,6 +59,7 @@ pub(crate) enum Pulse {
 #[derive(Debug)]
 pub(crate) struct Heart {
     pulse: watch::Receiver<Pulse>,
+    silences: watch::Receiver<u64>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -76,13 +79,14 @@ pub(crate) fn start(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HeartbeatError::Runtime)?;
     let (pulse_out, pulse) = watch::channel(Pulse::Starting);
+    let (silences_out, silences) = watch::channel(0);
     let (stop, stopped) = watch::channel(false);
-    let beat = Beat { identity, period, admission, spool, servers, clock, pulse: pulse_out };
+    let beat = Beat { identity, period, admission, spool, servers, clock, pulse: pulse_out, silences: silences_out };
     let thread = std::thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(move || runtime.block_on(beat.run(stopped)))
         .map_err(HeartbeatError::Thread)?;
-    Ok(Heart { pulse, stop, thread: Some(thread) })
+    Ok(Heart { pulse, silences, stop, thread: Some(thread) })
 }
 
 impl Heart {
@@ -94,6 +98,11 @@ impl Heart {
 
     pub(crate) fn watch(&self) -> watch::Receiver<Pulse> {
         self.pulse.clone()
+    }
+
+    /// Counts how often this server was silent for long and is heard again: stopped, swapped out, or cut off.
+    pub(crate) fn silences(&self) -> watch::Receiver<u64> {
+        self.silences.clone()
     }
 
     /// Stops beating and takes the server off the list.
@@ -113,18 +122,29 @@ struct Beat {
     servers: Arc<dyn Servers>,
     clock: Arc<dyn Clock>,
     pulse: watch::Sender<Pulse>,
+    silences: watch::Sender<u64>,
 }
 
 impl Beat {
     async fn run(self, mut stopped: watch::Receiver<bool>) {
         let mut changes = self.admission.watch();
         let mut last_success = Instant::now();
+        let mut last_look: Option<Instant> = None;
         loop {
+            let began = Instant::now();
             match self.write().await {
                 Ok(Owned::Written) => {
-                    last_success = Instant::now();
+                    let silence = std::mem::replace(&mut last_success, Instant::now()).elapsed();
+                    // After the write: two that begin together see each other. Not with every change: the table is the fleet's.
+                    if last_look.is_none_or(|last| began.duration_since(last) >= self.period * 3 / 4) {
+                        last_look = self.look(began).await.then_some(began);
+                    }
                     // A full disk means that an end could be lost: then no new call is taken.
                     self.admission.set_ready(self.spool.probe().is_ok());
+                    if silence > self.period * NOTABLE_PERIODS {
+                        tracing::warn!(?silence, "heard again after a silence");
+                        self.silences.send_modify(|count| *count += 1);
+                    }
                     self.pulse.send_if_modified(|pulse| std::mem::replace(pulse, Pulse::Beating) != Pulse::Beating);
                 }
                 Ok(Owned::Lost) => {
@@ -136,9 +156,6 @@ impl Beat {
                     tracing::warn!(error, "heartbeat not written");
                     metrics::counter!("ringfleet_heartbeat_failures_total").increment(1);
                 }
-            }
-            if last_success.elapsed() > SILENCE_LIMIT {
-                self.admission.set_ready(false);
             }
             changes.mark_unchanged();
             let gap = tokio::time::sleep(CHANGE_GAP.min(self.period));
@@ -152,6 +169,31 @@ impl Beat {
                 }
             }
         }
+    }
+
+    /// Learns who else is there, for the shares of trunks, and sums the fleet up if it is this server's turn; false when
+    /// the table does not answer.
+    async fn look(&self, began: Instant) -> bool {
+        let servers = match tokio::time::timeout(LOOK_LIMIT, self.servers.all()).await {
+            Ok(Ok(servers)) => servers,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the fleet is not seen; trunks with limits are closed soon");
+                return false;
+            }
+            Err(_) => {
+                tracing::warn!("the fleet is not seen within {LOOK_LIMIT:?}; trunks with limits are closed soon");
+                return false;
+            }
+        };
+        let now = self.clock.now();
+        self.admission.observe(began.into_std(), &servers, now);
+        if let Some(summary) = FleetSummary::by(&self.identity.server_id, &servers, now) {
+            let written = tokio::time::timeout(LOOK_LIMIT, self.servers.put_summary(&summary)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                tracing::debug!("the fleet's summary is not written; readers sum the heartbeats themselves");
+            }
+        }
+        true
     }
 
     async fn write(&self) -> Result<Owned, String> {

@@ -1,4 +1,4 @@
-//! The private port: offers of calls, hang-ups and health for the control plane, metrics for operators.
+//! The private port: offers of calls, hang-ups, drains and health for the control plane, metrics for operators.
 //! It must never act on an unsigned request, and never be reachable from outside the private network.
 
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use domain::fleet::{Alive, DialAnswer, DialCommand, Refusal};
-use domain::ids::CallId;
+use domain::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, Refusal};
+use domain::ids::{CallId, Owner};
 use domain::signing::{SIGNATURE_HEADER, verify};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::accept;
+use crate::admission::Admission;
 use crate::node::Node;
 
 /// Variables have 64 KiB at most; the rest is small.
@@ -32,6 +33,8 @@ pub(crate) fn router(node: Arc<Node>, metrics: Option<PrometheusHandle>) -> Rout
     Router::new()
         .route("/calls", post(offer))
         .route("/calls/{call_id}/hangup", post(hang_up))
+        .route("/drain", post(drain))
+        .route("/undrain", post(undrain))
         .route("/health", get(health))
         .route("/metrics", get(render_metrics))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -61,7 +64,11 @@ async fn offer(State(private): State<Private>, uri: Uri, headers: HeaderMap, bod
     }
     let command: DialCommand = match serde_json::from_slice(&body) {
         Ok(command) => command,
-        Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response(),
+        Err(error) => {
+            // The reader's words may quote the command; its place is enough.
+            let place = format!("not a command: line {} column {}", error.line(), error.column());
+            return (StatusCode::UNPROCESSABLE_ENTITY, place).into_response();
+        }
     };
     // The control plane may hang up while we decide; the call must not be half accepted then.
     let node = private.node.clone();
@@ -69,7 +76,7 @@ async fn offer(State(private): State<Private>, uri: Uri, headers: HeaderMap, bod
     match decided {
         Ok(answer) => (status_of(answer), Json(answer)).into_response(),
         Err(error) => {
-            tracing::error!(%error, "an offer was not decided");
+            tracing::error!(panicked = error.is_panic(), "an offer was not decided");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -79,6 +86,8 @@ fn status_of(answer: DialAnswer) -> StatusCode {
     match answer {
         DialAnswer::Accepted => StatusCode::OK,
         DialAnswer::Refused(Refusal::WrongServer | Refusal::Fenced) => StatusCode::CONFLICT,
+        // No refusal that the control plane may take for one: it has to find out what became of the row.
+        DialAnswer::Refused(Refusal::Unsettled) => StatusCode::INTERNAL_SERVER_ERROR,
         DialAnswer::Refused(
             Refusal::Full
             | Refusal::Draining
@@ -107,15 +116,55 @@ async fn hang_up(
     }
 }
 
+async fn drain(State(private): State<Private>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    turn(&private.node, &uri, &headers, &body, |admission| {
+        admission.drain();
+        true
+    })
+    .await
+}
+
+async fn undrain(State(private): State<Private>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    turn(&private.node, &uri, &headers, &body, Admission::resume).await
+}
+
+/// Turns admission by `act`, which says whether it could; answers how this server stands then.
+async fn turn(
+    node: &Node,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+    act: impl FnOnce(&Admission) -> bool,
+) -> Response {
+    if let Err(refused) = signed(node, "POST", uri, headers, body).await {
+        return refused;
+    }
+    match serde_json::from_slice::<Owner>(body) {
+        Ok(owner) if owner == node.identity.owner() => {}
+        // An address may have got another server since the control plane read it.
+        Ok(_) => return (StatusCode::CONFLICT, Json(DrainAnswer::WrongServer)).into_response(),
+        Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response(),
+    }
+    if !act(&node.admission) {
+        return (StatusCode::CONFLICT, Json(DrainAnswer::Ending)).into_response();
+    }
+    let stands = alive(node);
+    tracing::info!(draining = stands.draining, calls = stands.calls, "admission turned by the control plane");
+    Json(DrainAnswer::Done(stands)).into_response()
+}
+
 async fn health(State(private): State<Private>) -> Json<Alive> {
-    let load = private.node.admission.load();
-    let identity = &private.node.identity;
-    Json(Alive {
-        server_id: identity.server_id.clone(),
-        epoch: identity.epoch,
+    Json(alive(&private.node))
+}
+
+fn alive(node: &Node) -> Alive {
+    let load = node.admission.load();
+    Alive {
+        server_id: node.identity.server_id.clone(),
+        epoch: node.identity.epoch,
         calls: load.calls,
         draining: load.draining,
-    })
+    }
 }
 
 async fn render_metrics(State(private): State<Private>) -> Response {

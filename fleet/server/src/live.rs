@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use call::io::Control;
 use domain::fleet::DialAnswer;
-use domain::ids::CallId;
+use domain::ids::{CallId, TrunkId};
 use tokio::sync::{OnceCell, mpsc};
 
 /// Controls that wait for a call task; one is enough to end a call.
@@ -18,8 +18,8 @@ type Offer = Arc<OnceCell<DialAnswer>>;
 #[derive(Debug, Default)]
 struct State {
     controls: HashMap<CallId, mpsc::Sender<Control>>,
-    offers: HashMap<CallId, Offer>,
-    order: std::collections::VecDeque<CallId>,
+    offers: HashMap<(CallId, TrunkId), Offer>,
+    order: std::collections::VecDeque<(CallId, TrunkId)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -28,10 +28,12 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// The one cell in which an offer of this call is decided: whoever comes second waits for the first one's answer.
-    pub(crate) fn offer(&self, call: CallId) -> Offer {
+    /// The one cell in which an offer of this call over this trunk is decided: whoever comes second waits for the first
+    /// one's answer. A call that was refused for its trunk's sake may be offered over another.
+    pub(crate) fn offer(&self, call: CallId, trunk: &TrunkId) -> Offer {
+        let offer = (call, trunk.clone());
         let mut state = self.lock();
-        if let Some(known) = state.offers.get(&call) {
+        if let Some(known) = state.offers.get(&offer) {
             return known.clone();
         }
         if state.order.len() >= REMEMBERED
@@ -40,8 +42,8 @@ impl Live {
             state.offers.remove(&oldest);
         }
         let fresh = Offer::default();
-        state.offers.insert(call, fresh.clone());
-        state.order.push_back(call);
+        state.offers.insert(offer.clone(), fresh.clone());
+        state.order.push_back(offer);
         fresh
     }
 
@@ -67,6 +69,10 @@ impl Live {
         for sender in self.lock().controls.values() {
             let _ = sender.try_send(control);
         }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<CallId> {
+        self.lock().controls.keys().copied().collect()
     }
 
     pub(crate) fn contains(&self, call: CallId) -> bool {

@@ -20,7 +20,7 @@ use infra::dynamodb::stores;
 use infra::guarded::{EgressPolicy, GuardedClient, client};
 use infra::s3::S3Objects;
 use infra::schema::Names;
-use infra::seal::AesSeal;
+use infra::seal::{AesSeal, LocalKeyFile};
 use infra::secrets::DeploymentSecrets;
 use infra::sqs::SqsQueues;
 use infra::telemetry::{self, TelemetryError};
@@ -91,6 +91,8 @@ struct Settings {
     fleet_secret_file: Option<PathBuf>,
     /// In Secrets Manager, instead of a file.
     fleet_secret_id: Option<String>,
+    /// The key that the data keys among them are wrapped with, where it does not lie beside their file.
+    wrap_key_file: Option<PathBuf>,
     models: Option<PathBuf>,
     aws: AwsConfig,
     names: NamesConfig,
@@ -106,6 +108,10 @@ struct Settings {
     _http: Option<IgnoredAny>,
     #[serde(rename = "public_url")]
     _public_url: Option<IgnoredAny>,
+    #[serde(rename = "trusted_proxies")]
+    _trusted_proxies: Option<IgnoredAny>,
+    #[serde(rename = "prices")]
+    _prices: Option<IgnoredAny>,
     #[serde(rename = "admin_key")]
     _admin_key: Option<IgnoredAny>,
     #[serde(rename = "fleet_mode")]
@@ -135,6 +141,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode> {
     let settings: Settings = load(cli.config.as_deref(), PREFIX, layer(&cli)?)?;
     telemetry::init(&settings.telemetry)?;
+    infra::failpoint::arm()?;
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be recorded")?;
     let config = server_config(&settings)?;
     let clients = connect(&settings.aws).await;
@@ -152,17 +159,19 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             metrics.run_upkeep();
         }
     });
+    let force = CancellationToken::new();
     let code = tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, calls = server.calls(), "draining; a second signal ends the live calls");
             ExitCode::SUCCESS
         }
         () = server.superseded() => {
-            tracing::error!(server.id = %server_id, "another process has taken over this id; draining");
+            tracing::error!(server.id = %server_id, "another process has taken over this id; ending");
+            // The control plane ends the calls of an older incarnation: they must not talk on.
+            force.cancel();
             ExitCode::FAILURE
         }
     };
-    let force = CancellationToken::new();
     let forcing = force.clone();
     let second = tokio::spawn(async move {
         signals.next().await;
@@ -242,7 +251,9 @@ async fn ports(settings: &Settings, clients: &Clients) -> Result<Ports> {
         (None, Some(path)) => DeploymentSecrets::file(path),
         (None, None) => bail!("the deployment's secrets are needed: --fleet-secret-file FILE, or fleet_secret_id"),
     };
-    let seal = AesSeal::load(&secrets).await.context("the deployment's secrets cannot be used")?;
+    let unusable = "the deployment's secrets cannot be used";
+    let wrap = LocalKeyFile::of(settings.wrap_key_file.as_deref(), &secrets).context(unusable)?;
+    let seal = AesSeal::load(&secrets, &wrap).await.context(unusable)?;
     let names = Names::new(&settings.names);
     let stores = stores(clients, &names);
     let policy = EgressPolicy::from(settings.egress.clone());

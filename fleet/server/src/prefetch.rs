@@ -1,4 +1,5 @@
-//! Customer data fetched from the CRM while the phone rings. It must never hold up a call longer than the bot allows.
+//! Customer data fetched from the CRM while the phone rings, or when a call comes in.
+//! It must never hold up a call longer than the bot allows, and never put a value that it sent or got into a text of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use domain::bot::{Prefetch, PrefetchMethod};
 use domain::ids::BotId;
 use domain::ports::{Outbound, OutboundError, OutboundRequest, Seal, SealError, bot_entity};
 use domain::secret::ExposeSecret;
-use domain::template::{Context, Template};
+use domain::template::{Context, Rendered, Template};
 use domain::variables::Fields;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -19,6 +20,9 @@ use thiserror::Error;
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// Longest answer that is read, bytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
+/// What a CRM is told where the bot does not say it itself, and the `call.*` fields behind it.
+const FACTS: [(&str, &str); 4] =
+    [("call_id", "id"), ("bot_id", "bot_id"), ("caller_id", "caller_id"), ("direction", "direction")];
 
 /// Why there is no pre-fetched data; the words are fit for a call's warnings.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -35,26 +39,56 @@ pub(crate) enum PrefetchError {
     Header(String),
     #[error("prefetch: {0}")]
     Seal(#[from] SealError),
+    #[error("prefetch: it broke off")]
+    BrokeOff,
 }
 
-/// Asks the CRM and answers the fields for `crm.*`.
-///
-/// # Errors
-/// Why there are none; the bot's `on_failure` says what follows.
+/// What a pre-fetch came to.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// The fields for `crm.*`, or why there are none; then the bot's `on_failure` says what follows.
+    pub fields: Result<Fields, PrefetchError>,
+    /// Templates of the request that had no value.
+    pub warnings: Vec<String>,
+}
+
+impl Fetched {
+    /// Nothing came of it.
+    pub(crate) fn broke_off() -> Self {
+        Self { fields: Err(PrefetchError::BrokeOff), warnings: Vec::new() }
+    }
+}
+
+/// Asks the CRM.
 pub(crate) async fn fetch(
     outbound: &Arc<dyn Outbound>,
     seal: &Arc<dyn Seal>,
     bot: &BotId,
     prefetch: &Prefetch,
     context: &Context,
+) -> Fetched {
+    let mut asking = Asking { context, warnings: Vec::new() };
+    let fields = match asking.request(seal, bot, prefetch) {
+        Ok(request) => ask(outbound, request, prefetch.response_path.as_deref()).await,
+        Err(error) => Err(error),
+    };
+    let outcome = if fields.is_ok() { "fetched" } else { "failed" };
+    metrics::counter!("ringfleet_prefetches_total", "outcome" => outcome).increment(1);
+    Fetched { fields, warnings: asking.warnings }
+}
+
+async fn ask(
+    outbound: &Arc<dyn Outbound>,
+    request: OutboundRequest,
+    response_path: Option<&str>,
 ) -> Result<Fields, PrefetchError> {
-    let request = request(seal, bot, prefetch, context)?;
-    let answer = outbound.send(request).await?;
+    let limit = request.total_timeout;
+    let answer = tokio::time::timeout(limit, outbound.send(request)).await.unwrap_or(Err(OutboundError::Timeout))?;
     if !(200..300).contains(&answer.status) {
         return Err(PrefetchError::Status(answer.status));
     }
     let text = std::str::from_utf8(&answer.body).map_err(|_| PrefetchError::NotObject)?;
-    pick(text, prefetch.response_path.as_deref())
+    pick(text, response_path)
 }
 
 /// Walks the dotted path through objects and arrays; numbers keep their source text.
@@ -74,86 +108,102 @@ fn pick(text: &str, path: Option<&str>) -> Result<Fields, PrefetchError> {
         .ok_or_else(|| if path.is_empty() { PrefetchError::NotObject } else { PrefetchError::NoPath(path.to_owned()) })
 }
 
-fn request(
-    seal: &Arc<dyn Seal>,
-    bot: &BotId,
-    prefetch: &Prefetch,
-    context: &Context,
-) -> Result<OutboundRequest, PrefetchError> {
-    let mut url = Template::parse(&prefetch.url).render_url(context).text;
-    let facts = [("call_id", "id"), ("bot_id", "bot_id"), ("caller_id", "caller_id"), ("direction", "direction")];
-    let fact = |field: &str| Template::parse(&format!("{{{{call.{field}}}}}")).render(context).text;
-    let mut headers = HeaderMap::new();
-    for (name, value) in &prefetch.headers {
-        let value = Template::parse(value).render(context).text;
-        let header = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value).ok());
-        let (name, value) = header.ok_or_else(|| PrefetchError::Header(name.clone()))?;
-        headers.insert(name, value);
-    }
-    if let Some(token) = &prefetch.token {
-        let token = seal.open(&bot_entity(bot), token)?;
-        let mut value = HeaderValue::try_from(token.expose_secret())
-            .map_err(|_| PrefetchError::Header(AUTHORIZATION.to_string()))?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    let (method, body) = match prefetch.method {
-        PrefetchMethod::Get => {
-            if prefetch.body.is_none() && !prefetch.url.contains("{{") {
-                append_query(&mut url, &facts.map(|(name, field)| (name, fact(field))));
-            }
-            (Method::GET, Bytes::new())
-        }
-        PrefetchMethod::Post => {
-            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-            let body = match &prefetch.body {
-                Some(template) => domain::push::render(template, context).bytes.into(),
-                None => Value::Object(
-                    facts.map(|(name, field)| (name.to_owned(), Value::String(fact(field)))).into_iter().collect(),
-                )
-                .to_string()
-                .into(),
-            };
-            (Method::POST, body)
-        }
-    };
-    let total_timeout = Duration::from_millis(u64::from(prefetch.timeout_ms));
-    Ok(OutboundRequest {
-        method,
-        url,
-        headers,
-        body,
-        connect_timeout: CONNECT_LIMIT.min(total_timeout),
-        total_timeout,
-        answer_limit: ANSWER_LIMIT,
-    })
+/// A request in the making, and what its templates lacked.
+struct Asking<'a> {
+    context: &'a Context,
+    warnings: Vec<String>,
 }
 
-fn append_query(url: &mut String, pairs: &[(&str, String)]) {
-    if let Ok(mut parsed) = url::Url::parse(url) {
-        parsed.query_pairs_mut().extend_pairs(pairs);
+impl Asking<'_> {
+    fn request(
+        &mut self,
+        seal: &Arc<dyn Seal>,
+        bot: &BotId,
+        prefetch: &Prefetch,
+    ) -> Result<OutboundRequest, PrefetchError> {
+        let rendered = Template::parse(&prefetch.url).render_url(self.context);
+        let mut url = self.noted("url", rendered);
+        let mut headers = self.headers(prefetch)?;
+        if let Some(token) = &prefetch.token {
+            let token = seal.open(&bot_entity(bot), token)?;
+            let mut value = HeaderValue::try_from(token.expose_secret())
+                .map_err(|_| PrefetchError::Header(AUTHORIZATION.to_string()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let (method, body) = match prefetch.method {
+            PrefetchMethod::Get => {
+                append_facts(&mut url, self.context);
+                (Method::GET, Bytes::new())
+            }
+            PrefetchMethod::Post => {
+                headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+                (Method::POST, self.body(prefetch.body.as_ref()))
+            }
+        };
+        let total_timeout = Duration::from_millis(u64::from(prefetch.timeout_ms));
+        Ok(OutboundRequest {
+            method,
+            url,
+            headers,
+            body,
+            connect_timeout: CONNECT_LIMIT.min(total_timeout),
+            total_timeout,
+            answer_limit: ANSWER_LIMIT,
+        })
+    }
+
+    fn headers(&mut self, prefetch: &Prefetch) -> Result<HeaderMap, PrefetchError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &prefetch.headers {
+            let value = self.noted("headers", Template::parse(value).render(self.context));
+            let header = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value).ok());
+            let (name, value) = header.ok_or_else(|| PrefetchError::Header(name.clone()))?;
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+
+    /// The bot's own, or the facts.
+    fn body(&mut self, template: Option<&Value>) -> Bytes {
+        if let Some(template) = template {
+            let rendered = domain::push::render(template, self.context);
+            self.note("body", rendered.missing);
+            return rendered.bytes.into();
+        }
+        let facts = FACTS.map(|(name, field)| (name.to_owned(), Value::String(fact(self.context, field))));
+        Value::Object(facts.into_iter().collect()).to_string().into()
+    }
+
+    fn noted(&mut self, place: &str, rendered: Rendered) -> String {
+        self.note(place, rendered.missing);
+        rendered.text
+    }
+
+    fn note(&mut self, place: &str, missing: Vec<String>) {
+        let warning = |field: String| format!("template prefetch.{place}: {field} is unknown or missing");
+        self.warnings.extend(missing.into_iter().map(warning));
+    }
+}
+
+fn fact(context: &Context, field: &str) -> String {
+    Template::parse(&format!("{{{{call.{field}}}}}")).render(context).text
+}
+
+/// Adds the facts to the URL's query; a name that stands there already is the bot's own choice.
+fn append_facts(url: &mut String, context: &Context) {
+    let Ok(mut parsed) = url::Url::parse(url) else { return };
+    let named: Vec<String> = parsed.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    let missing: Vec<(&str, String)> = FACTS
+        .iter()
+        .filter(|(name, _)| !named.iter().any(|known| known == name))
+        .map(|(name, field)| (*name, fact(context, field)))
+        .collect();
+    if !missing.is_empty() {
+        parsed.query_pairs_mut().extend_pairs(missing);
         *url = parsed.into();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_is_picked_by_path() {
-        let check = |body: &str, path: Option<&str>, expect: Result<&str, PrefetchError>| {
-            let expect = expect.map(|text| Fields::of_object(text).unwrap());
-            assert_eq!(pick(body, path), expect, "{body} {path:?}");
-        };
-        check(r#"{"a":1}"#, None, Ok(r#"{"a":1}"#));
-        check(r#"{"loan":12345678901234567890}"#, None, Ok(r#"{"loan":12345678901234567890}"#));
-        check(r#"{"data":{"customer":{"name":"R"}}}"#, Some("data.customer"), Ok(r#"{"name":"R"}"#));
-        check(r#"{"rows":[{"a":1},{"a":2}]}"#, Some("rows.0"), Ok(r#"{"a":1}"#));
-        check("[1]", None, Err(PrefetchError::NotObject));
-        check("half {", None, Err(PrefetchError::NotObject));
-        check(r#"{"data":5}"#, Some("data"), Err(PrefetchError::NoPath("data".into())));
-        check(r#"{"data":{}}"#, Some("data.x"), Err(PrefetchError::NoPath("data.x".into())));
-        check(r#"{"a":1}"#, Some(""), Ok(r#"{"a":1}"#));
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use domain::call::{CallRow, CallState, Finisher, RecordingStatus, Terminal};
+use domain::ids::CallId;
 use domain::outcome::EndReason;
 use domain::ports::CallEntry;
 use domain::result::Record;
@@ -12,14 +13,16 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::finish::spool::{Begun, Ended, SpoolError};
+use crate::finish::until_done;
 use crate::node::Node;
 
 /// Takes up everything that the spool holds.
 ///
 /// # Errors
 /// When the spool can't be read.
-pub(crate) async fn spool(node: &Arc<Node>) -> Result<(), SpoolError> {
+pub(crate) fn spool(node: &Arc<Node>) -> Result<(), SpoolError> {
     let found = node.finishing.spool().leftovers()?;
+    domain::failpoint!("recover.found");
     for path in &found.unreadable {
         tracing::error!(path = %path.display(), "an unreadable file in the spool stays there; look at it by hand");
     }
@@ -27,31 +30,42 @@ pub(crate) async fn spool(node: &Arc<Node>) -> Result<(), SpoolError> {
         let finisher = Finisher::Owner(ended.begun.owner.clone());
         node.finishing.resume(ended, finisher);
     }
-    for begun in found.cut_off {
-        cut_off(node, begun).await;
+    for call in found.cut_off {
+        let again = node.clone();
+        node.finishing.later(async move { cut_off(&again, call).await });
     }
     Ok(())
 }
 
 /// A call that was alive when the process died: it ends as `server_lost`, with the whole recording that is on disk.
-async fn cut_off(node: &Arc<Node>, begun: Begun) {
-    match node.ports.calls.get(begun.call_id).await {
-        Ok(Some(CallEntry::Call(row))) if row.state != CallState::Ended && row.owner == begun.owner => {
-            if let Err(error) = crate::recording::repair(&node.finishing.spool().wav(begun.call_id)) {
-                tracing::warn!(%error, call.id = %begun.call_id, "a cut-off recording can't be repaired");
-            }
+async fn cut_off(node: &Arc<Node>, call: CallId) {
+    // A table that is away for a while must not cost the recording that is on disk.
+    let entry = until_done("cut-off call", || node.ports.calls.get(call)).await;
+    let this = &node.identity;
+    let earlier = |row: &CallRow| row.owner.server_id == this.server_id && row.owner.epoch < this.epoch;
+    match entry {
+        Some(CallEntry::Call(row)) if row.state != CallState::Ended && earlier(&row) => {
             end_without_call(node, &row, EndReason::ServerLost);
         }
         // Never accepted, or its end is written: what the reaper assembled stands.
-        Ok(_) => node.finishing.spool().forget(begun.call_id),
-        Err(error) => {
-            tracing::warn!(%error, call.id = %begun.call_id, "a cut-off call waits for the next start or the reaper")
-        }
+        _ => node.finishing.spool().forget(call),
     }
 }
 
-/// Ends a row of ours for which no call lives.
+/// Ends a row of ours for which no call lives, once.
 pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReason) {
+    // Whoever looks for rows without a call while this one's leftovers are read must find it taken care of: a second
+    // end would take the first one for somebody else's, and drop the recording.
+    if !node.finishing.hold(row.call_id) {
+        return;
+    }
+    let wav = node.finishing.spool().wav(row.call_id);
+    if wav.exists()
+        && let Err(error) = crate::recording::repair(&wav)
+    {
+        tracing::warn!(%error, call.id = %row.call_id, "a cut-off recording can't be repaired");
+    }
+    domain::failpoint!("recover.repaired");
     let begun = Begun {
         call_id: row.call_id,
         bot_id: row.bot_id.clone(),
@@ -60,11 +74,10 @@ pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReaso
         recorded: row.answered_at.is_some(),
     };
     // A file without sound is that of a call that was never answered.
-    let recorded_ms =
-        crate::recording::length_ms(&node.finishing.spool().wav(row.call_id)).filter(|length| *length > 0);
+    let recorded_ms = crate::recording::length_ms(&wav).filter(|length| *length > 0);
     let now = node.ports.clock.now();
     let talked = row.answered_at.map_or(0, |at| now.duration_since(at).as_millis().max(0));
-    let terminal = Terminal {
+    let mut terminal = Terminal {
         ended_at: now,
         answered_at: row.answered_at,
         end_reason: reason,
@@ -75,11 +88,23 @@ pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReaso
         warnings: Vec::new(),
     };
     let node = node.clone();
-    let owner = row.owner.clone();
-    tokio::spawn(async move {
+    let (row, owner) = (row.clone(), row.owner.clone());
+    node.clone().finishing.later(async move {
         let record = last_checkpoint(&node, &begun).await;
+        if recorded_ms.is_none() && was_to_be_recorded(&node, &row).await {
+            terminal.recording_status = RecordingStatus::Lost;
+        }
         node.finishing.take(Ended { begun, terminal, record, whole: false }, Finisher::Reaper { dead: owner });
     });
+}
+
+/// Whether there should be a recording of this call; one that nobody can say it of is better missed than passed over.
+async fn was_to_be_recorded(node: &Node, row: &CallRow) -> bool {
+    if row.answered_at.is_none() {
+        return false;
+    }
+    let bot = node.ports.bots.version(&row.bot_id, row.bot_version).await;
+    !matches!(bot, Ok(Some(bot)) if !bot.recording.enabled)
 }
 
 /// What was said up to the last checkpoint; before the first one, what the dialout brought.

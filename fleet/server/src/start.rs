@@ -10,7 +10,7 @@ use domain::ports::StoreError;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,14 +32,17 @@ use crate::{accept, http, recover};
 
 /// Incoming INVITEs that may wait to be looked at.
 const INCOMING_QUEUE: usize = 256;
-/// Rows of ours without a call are looked for this often, and left alone while younger than this.
-const ORPHANS_EVERY: Duration = Duration::from_secs(30);
+/// Rows of ours without a call, and calls without a row, are looked for this often; rows younger than this are left alone.
+const RECONCILED_EVERY: Duration = Duration::from_secs(30);
 /// Calls that the drain limit ended get this long to say goodbye on the wire.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Ended calls get this long to be told before the process ends; the spool keeps the rest for the next start.
 const TELL_LIMIT: Duration = Duration::from_secs(30);
 /// How long the first heartbeat may take.
 const FIRST_BEAT: Duration = Duration::from_secs(30);
+/// What an earlier process left is told before this one is heard of, but for no longer than this: with the first
+/// heartbeat of a new incarnation, `reap` may end the calls of the old one from their checkpoints.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a server did not start: each says what to do.
 #[derive(Debug, Error)]
@@ -102,7 +105,7 @@ pub async fn start(
     let epoch = ports.servers.next_epoch(&config.server_id).await?;
     let address = config.http_advertised.clone().unwrap_or_else(|| http.to_string());
     let identity = Identity { server_id: config.server_id.clone(), epoch, address, group: config.group.clone() };
-    let admission = Admission::new(max_calls);
+    let admission = Admission::new(max_calls, config.server_id.clone(), config.group.clone());
     let finishing = Finishing::new(
         spool.clone(),
         ports.clock.clone(),
@@ -125,7 +128,10 @@ pub async fn start(
         calls: TaskTracker::new(),
         ports,
     });
-    recover::spool(&node).await?;
+    recover::spool(&node)?;
+    if tokio::time::timeout(RECOVERY_LIMIT, node.finishing.settled()).await.is_err() {
+        tracing::warn!(calls = node.finishing.open(), "calls of an earlier process are still being told of");
+    }
 
     let heart = beat(&config, identity, admission, spool, &node).await?;
     let stop = CancellationToken::new();
@@ -133,7 +139,7 @@ pub async fn start(
     let tasks = vec![
         tokio::spawn(serve(listener, http::router(node.clone(), metrics), stop.clone())),
         tokio::spawn(take_incoming(node.clone(), bench, inbox)),
-        tokio::spawn(look_for_orphans(node.clone(), stop.clone())),
+        tokio::spawn(keep_reconciled(node.clone(), heart.silences(), stop.clone())),
     ];
     tracing::info!(server.id = %config.server_id, epoch = epoch.0, %sip, %http, max_calls, "fleet server takes calls");
     Ok(Server { node, heart, stop, tasks, drain_limit: config.drain_limit, sip, http })
@@ -188,12 +194,14 @@ async fn take_incoming(node: Arc<Node>, bench: Option<Bench>, mut inbox: mpsc::R
     }
 }
 
-async fn look_for_orphans(node: Arc<Node>, stop: CancellationToken) {
+async fn keep_reconciled(node: Arc<Node>, mut silences: watch::Receiver<u64>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(ORPHANS_EVERY) => accept::end_orphans(&node, ORPHANS_EVERY).await,
+            Ok(()) = silences.changed() => {}
+            () = tokio::time::sleep(RECONCILED_EVERY) => {}
         }
+        accept::reconcile(&node, RECONCILED_EVERY).await;
     }
 }
 
@@ -213,7 +221,7 @@ impl Server {
     /// result, tells everything, and stops.
     pub async fn drain(self, force: CancellationToken) {
         let node = &self.node;
-        node.admission.drain();
+        node.admission.end();
         node.calls.close();
         tracing::info!(calls = node.admission.load().calls, limit = ?self.drain_limit, "draining");
         tokio::select! {

@@ -39,21 +39,26 @@ impl Default for Limits {
 }
 
 /// An outgoing call.
-#[derive(Debug, Clone)]
+#[derive(derive_more::Debug, Clone)]
 pub struct InviteRequest {
     /// The Request-URI, `sip:user@host[:port]`.
+    #[debug("(personal)")]
     pub target: String,
     /// The resolved next hop; also used in the dialog where a host name stands for the peer.
     pub remote: SocketAddr,
     /// URI of the From header, without a tag.
+    #[debug("(personal)")]
     pub from_uri: String,
     /// Display name of the From header, unquoted.
+    #[debug("(personal)")]
     pub from_display: Option<String>,
     /// URI of the To header.
+    #[debug("(personal)")]
     pub to_uri: String,
     /// A Call-ID of the caller's own choice; otherwise one is made from the seed.
     pub call_id: Option<String>,
     /// Further headers such as `P-Asserted-Identity`; the ones the protocol itself writes are refused.
+    #[debug("(personal)")]
     pub headers: Vec<(String, String)>,
     /// The SDP offer.
     pub sdp: Bytes,

@@ -9,16 +9,19 @@ use crate::reply::Request;
 use crate::{Transmit, Transport};
 
 /// One dialog.
-#[derive(Debug, Clone)]
+#[derive(derive_more::Debug, Clone)]
 pub(crate) struct Dialog {
     pub(crate) call_id: Text,
     /// The value of our From, tag included.
+    #[debug("(personal)")]
     local: String,
     /// The value of our To, tag included where the peer gave one.
+    #[debug("(personal)")]
     remote: String,
     pub(crate) remote_tag: Option<Text>,
     pub(crate) local_seq: u32,
     remote_seq: Option<u32>,
+    #[debug("(personal)")]
     remote_target: String,
     route_set: Vec<String>,
     path: Path,
@@ -34,8 +37,9 @@ pub(crate) struct Path {
 }
 
 /// The first line, the routes and the address of a request in a dialog.
-#[derive(Debug, Clone)]
+#[derive(derive_more::Debug, Clone)]
 pub(crate) struct Routing {
+    #[debug("(personal)")]
     pub(crate) request_uri: String,
     pub(crate) routes: Vec<String>,
     pub(crate) remote: SocketAddr,

@@ -15,7 +15,7 @@ pub struct CallHandle(pub(crate) u64);
 ///
 /// **Invariant**: each handle gets exactly one of [`Event::Failed`], [`Event::Cancelled`] and [`Event::Ended`], and
 /// nothing after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A new call for us; a 100 has been sent. Answer with `ring`, `accept`, `reject` or `challenge`.
     Incoming { call: CallHandle, request: Box<IncomingInvite> },
@@ -27,6 +27,7 @@ pub enum Event {
         call: CallHandle,
         sdp: Option<Bytes>,
         /// The headers of the 2xx that are not the protocol's own.
+        #[debug("(personal)")]
         headers: Vec<(String, String)>,
     },
     /// The ACK for our 2xx arrived, with SDP where our 2xx carried the offer. After a re-INVITE it is reported only
@@ -40,7 +41,12 @@ pub enum Event {
     /// wants our offer.
     Reinvite { call: CallHandle, sdp: Option<Bytes> },
     /// A digit by SIP INFO.
-    Dtmf { call: CallHandle, digit: char, duration_ms: u32 },
+    Dtmf {
+        call: CallHandle,
+        #[debug("(personal)")]
+        digit: char,
+        duration_ms: u32,
+    },
     /// The call is over. Terminal.
     Ended { call: CallHandle, by: EndedBy, reason: Option<Reason> },
 }
@@ -76,24 +82,28 @@ impl Event {
 }
 
 /// An INVITE that starts a call for us.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct IncomingInvite {
     pub source: Source,
+    #[debug("(personal)")]
     pub request_uri: String,
     pub from: Party,
     pub to: Party,
     pub call_id: String,
     /// Headers that are not the protocol's own, in their order.
+    #[debug("(personal)")]
     pub headers: Vec<(String, String)>,
     /// The offer; `None` means that our 2xx must carry one.
     pub sdp: Option<Bytes>,
 }
 
 /// One side of a call as From or To names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct Party {
+    #[debug("(personal)")]
     pub uri: String,
     /// The display name, unquoted and unescaped.
+    #[debug("(personal)")]
     pub display: Option<String>,
 }
 

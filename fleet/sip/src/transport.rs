@@ -38,11 +38,12 @@ pub struct Source {
 }
 
 /// One message to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct Transmit {
     pub transport: Transport,
     pub local: SocketAddr,
     pub remote: SocketAddr,
     /// The whole message; retransmissions share the same allocation.
+    #[debug("({} bytes, personal)", bytes.len())]
     pub bytes: Bytes,
 }

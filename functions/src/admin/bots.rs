@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use domain::bot::{Bot, Providers};
 use domain::field_error::FieldError;
 use domain::ids::BotId;
-use domain::ports::{Put, StoreError};
+use domain::ports::{Deletion, Put, StoreError};
 use domain::secret::BOT_SECRETS;
 use domain::template::Template;
+use serde_json::Value;
 
 use super::entity::Entity;
 use crate::platform::Platform;
@@ -34,6 +35,8 @@ impl Entity for Bot {
     fn set_version(&mut self, version: u64) {
         self.version = version;
     }
+
+    fn complete(_: &mut Value) {}
 
     fn faults(&self, platform: &Platform) -> Vec<FieldError> {
         let mut faults = self.validate();
@@ -71,13 +74,20 @@ impl Entity for Bot {
         Ok(last)
     }
 
+    /// A new bot is noted before it can have calls: what they leave is deleted by its rule even if it is gone by then.
     async fn put(&self, platform: &Platform, replaces: Option<u64>) -> Result<Put, StoreError> {
+        if replaces.is_none() {
+            let today = platform.outside.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+            // Clocks differ: a fleet server's may still say yesterday.
+            let since = today.yesterday().unwrap_or(today);
+            platform.tables.housekeeping.note_bot(&self.bot_id, since).await?;
+        }
         platform.tables.bots.put(self, replaces).await
     }
 
-    async fn delete(platform: &Platform, id: &str) -> Result<bool, StoreError> {
-        let Ok(id) = BotId::parse(id) else { return Ok(false) };
-        platform.tables.bots.delete(&id).await
+    async fn delete(platform: &Platform, id: &str, version: Option<u64>) -> Result<Deletion, StoreError> {
+        let Ok(id) = BotId::parse(id) else { return Ok(Deletion::Missing) };
+        platform.tables.bots.delete(&id, version).await
     }
 
     async fn list(platform: &Platform) -> Result<Vec<Self>, StoreError> {

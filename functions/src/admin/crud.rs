@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use domain::field_error::FieldError;
-use domain::ports::Put;
+use domain::ports::{Deletion, Put};
 use http::header::{ETAG, IF_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -77,11 +77,7 @@ async fn replace<E: Entity>(
 ) -> Result<Response, Refusal> {
     let mut incoming = body.object()?;
     let old = E::get(&platform, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
-    match headers.get(IF_MATCH) {
-        None => return Err(Refusal::PreconditionRequired),
-        Some(tag) if !matches(tag, old.version()) => return Err(Refusal::PreconditionFailed),
-        Some(_) => {}
-    }
+    expect_version(&headers, old.version())?;
     let named = incoming.get(E::ID).cloned().unwrap_or_else(|| Value::String(id.clone()));
     if named != id.as_str() {
         return Err(Refusal::Invalid(vec![FieldError::body(E::ID, "id_mismatch", "an entity keeps its id")]));
@@ -101,17 +97,22 @@ async fn delete<E: Entity>(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
+    let mut version = None;
     if let Some(tag) = headers.get(IF_MATCH) {
         let old = E::get(&platform, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
         if !matches(tag, old.version()) {
             return Err(Refusal::PreconditionFailed);
         }
+        version = Some(old.version());
     }
-    if !E::delete(&platform, &id).await? {
-        return Err(Refusal::NotFound(E::NOUN));
+    match E::delete(&platform, &id, version).await? {
+        Deletion::Missing => Err(Refusal::NotFound(E::NOUN)),
+        Deletion::Conflict => Err(Refusal::PreconditionFailed),
+        Deletion::Deleted => {
+            tracing::info!(kind = E::NOUN, id, "deleted");
+            Ok(StatusCode::NO_CONTENT)
+        }
     }
-    tracing::info!(kind = E::NOUN, id, "deleted");
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// From a body to an entity that may be stored: secrets sealed, every member understood, nothing wrong with it.
@@ -125,6 +126,7 @@ fn accept<E: Entity>(
     if let Value::Object(members) = incoming {
         members.remove(WARNINGS);
     }
+    E::complete(incoming);
     secrets::take_in::<E>(platform, id, incoming, stored).map_err(Refusal::Invalid)?;
     let minted = secrets::mint::<E>(platform, id, incoming);
     let entity: E = typed(incoming.clone())?;
@@ -171,12 +173,28 @@ fn stored(put: Put, conflict: Refusal) -> Result<(), Refusal> {
     }
 }
 
+/// A replacement names the version that it was made from.
+pub(super) fn expect_version(headers: &HeaderMap, version: u64) -> Result<(), Refusal> {
+    match headers.get(IF_MATCH) {
+        None => Err(Refusal::PreconditionRequired),
+        Some(tag) if !matches(tag, version) => Err(Refusal::PreconditionFailed),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Sets the ETag.
+pub(super) fn tag(response: &mut Response, version: u64) {
+    if let Ok(tag) = HeaderValue::from_str(&etag(version)) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+}
+
 fn etag(version: u64) -> String {
     format!("\"{version}\"")
 }
 
 /// Strong comparison (RFC 9110 §13.1.1): a list of tags, or `*`.
-fn matches(header: &HeaderValue, version: u64) -> bool {
+pub(super) fn matches(header: &HeaderValue, version: u64) -> bool {
     let wanted = etag(version);
     header.to_str().is_ok_and(|text| text.split(',').map(str::trim).any(|tag| tag == "*" || tag == wanted))
 }
@@ -188,8 +206,6 @@ fn answer<E: Entity>(status: StatusCode, entity: &E, minted: &[Minted]) -> Respo
         body[WARNINGS] = json!(warnings);
     }
     let mut response = (status, Json(body)).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&etag(entity.version())) {
-        response.headers_mut().insert(ETAG, tag);
-    }
+    tag(&mut response, entity.version());
     response
 }

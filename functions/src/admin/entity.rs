@@ -3,9 +3,10 @@
 
 use async_trait::async_trait;
 use domain::field_error::FieldError;
-use domain::ports::{Put, StoreError};
+use domain::ports::{Deletion, Put, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::platform::Platform;
 
@@ -26,6 +27,8 @@ pub(super) trait Entity: Serialize + DeserializeOwned + Send + Sync + Sized + 's
     fn id(&self) -> &str;
     fn version(&self) -> u64;
     fn set_version(&mut self, version: u64);
+    /// Fills what the admin left out and another member implies.
+    fn complete(incoming: &mut Value);
     /// All that is wrong with it.
     fn faults(&self, platform: &Platform) -> Vec<FieldError>;
     /// What is allowed and probably not meant.
@@ -35,6 +38,7 @@ pub(super) trait Entity: Serialize + DeserializeOwned + Send + Sync + Sized + 's
     /// The highest version there ever was under `id`, deleted ones too; 0 if none.
     async fn last_version(platform: &Platform, id: &str) -> Result<u64, StoreError>;
     async fn put(&self, platform: &Platform, replaces: Option<u64>) -> Result<Put, StoreError>;
-    async fn delete(platform: &Platform, id: &str) -> Result<bool, StoreError>;
+    /// Deletes it, if given only at this version.
+    async fn delete(platform: &Platform, id: &str, version: Option<u64>) -> Result<Deletion, StoreError>;
     async fn list(platform: &Platform) -> Result<Vec<Self>, StoreError>;
 }

@@ -1,7 +1,9 @@
-//! API keys: minted or imported, listed; a key's text is shown once, by the request that minted it.
-//! It must never store or list a key's text, nor list its hash.
+//! API keys: minted or imported, listed, changed and deleted; a key's text is shown once, by the request that minted it.
+//! It must never store or list a key's text, nor list its hash, nor let the last admin key lose its role.
 
-use axum::extract::State;
+pub(crate) mod change;
+
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -9,11 +11,14 @@ use domain::api_key::{ApiKey, ApiKeyRow, BotScope, Role, mint};
 use domain::field_error::FieldError;
 use domain::ids::KeyId;
 use domain::secret::{ExposeSecret, SecretString};
-use http::StatusCode;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
+use super::crud::tag;
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
 use crate::platform::Platform;
@@ -23,11 +28,13 @@ use crate::problem::Refusal;
 const NAME_MAX: usize = 100;
 
 pub(super) fn routes() -> Router<Platform> {
-    Router::new().route("/api/v1/admin/keys", get(list).post(create_by_http))
+    Router::new()
+        .route("/api/v1/admin/keys", get(list).post(create_by_http))
+        .route("/api/v1/admin/keys/{id}", get(read).put(change::replace).delete(change::delete))
 }
 
 /// What is asked of a new key.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     pub name: String,
@@ -35,11 +42,13 @@ pub struct NewKey {
     pub role: Role,
     /// Needed for a client; an admin's is every bot if not said otherwise.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
     pub bots: Option<BotScope>,
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
     /// An existing key to import; minted if absent.
     #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 8, max_length = 256)]
     pub key: Option<SecretString>,
 }
 
@@ -83,6 +92,7 @@ pub async fn create(platform: &Platform, new: NewKey) -> Result<Created, Refusal
     let row = ApiKeyRow {
         key_hash: hash,
         key_id: mint_id(platform),
+        version: 1,
         prefix,
         name: new.name,
         role: new.role,
@@ -101,9 +111,7 @@ pub async fn create(platform: &Platform, new: NewKey) -> Result<Created, Refusal
 
 fn judge(new: &NewKey, now: Timestamp) -> Result<BotScope, Vec<FieldError>> {
     let mut faults = Vec::new();
-    if new.name.trim().is_empty() || new.name.chars().count() > NAME_MAX {
-        faults.push(FieldError::body("name", "length", format!("a name has 1 to {NAME_MAX} characters")));
-    }
+    faults.extend(name_fault(&new.name));
     if new.expires_at.is_some_and(|end| end <= now) {
         faults.push(FieldError::body("expires_at", "in_the_past", "a new key expires in the future"));
     }
@@ -122,6 +130,11 @@ fn judge(new: &NewKey, now: Timestamp) -> Result<BotScope, Vec<FieldError>> {
     }
 }
 
+fn name_fault(name: &str) -> Option<FieldError> {
+    let fits = !name.trim().is_empty() && name.chars().count() <= NAME_MAX;
+    (!fits).then(|| FieldError::body("name", "length", format!("a name has 1 to {NAME_MAX} characters")))
+}
+
 fn mint_id(platform: &Platform) -> KeyId {
     let mut bytes = [0; 8];
     platform.outside.entropy.fill(&mut bytes);
@@ -130,12 +143,15 @@ fn mint_id(platform: &Platform) -> KeyId {
 }
 
 /// A key as admins see it: without its hash.
-#[derive(Debug, Serialize)]
-struct Shown<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Key)]
+pub(crate) struct Shown<'a> {
     key_id: &'a KeyId,
+    version: u64,
     prefix: &'a str,
     name: &'a str,
     role: Role,
+    #[schema(value_type = Vec<String>)]
     bots: &'a BotScope,
     active: bool,
     expires_at: Option<Timestamp>,
@@ -150,6 +166,7 @@ impl<'a> Shown<'a> {
     fn of(row: &'a ApiKeyRow, key: Option<&'a SecretString>) -> Self {
         Self {
             key_id: &row.key_id,
+            version: row.version,
             prefix: &row.prefix,
             name: &row.name,
             role: row.role,
@@ -163,9 +180,19 @@ impl<'a> Shown<'a> {
     }
 }
 
+fn answer(status: StatusCode, row: &ApiKeyRow, key: Option<&SecretString>) -> Response {
+    let mut response = (status, Json(Shown::of(row, key))).into_response();
+    tag(&mut response, row.version);
+    response
+}
+
 async fn create_by_http(State(platform): State<Platform>, _: Admin, body: CappedBody) -> Result<Response, Refusal> {
     let created = create(&platform, typed(body.object()?)?).await?;
-    Ok((StatusCode::CREATED, Json(Shown::of(&created.row, created.minted.as_ref()))).into_response())
+    let mut response = answer(StatusCode::CREATED, &created.row, created.minted.as_ref());
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/admin/keys/{}", created.row.key_id)) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
 }
 
 async fn list(State(platform): State<Platform>, _: Admin) -> Result<Json<Value>, Refusal> {
@@ -173,4 +200,10 @@ async fn list(State(platform): State<Platform>, _: Admin) -> Result<Json<Value>,
     rows.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.key_id.cmp(&b.key_id)));
     let items: Vec<Shown<'_>> = rows.iter().map(|row| Shown::of(row, None)).collect();
     Ok(Json(json!({ "items": items })))
+}
+
+async fn read(State(platform): State<Platform>, _: Admin, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let rows = platform.tables.api_keys.list().await?;
+    let row = rows.iter().find(|row| row.key_id.as_str() == id).ok_or(Refusal::NotFound("key"))?;
+    Ok(answer(StatusCode::OK, row, None))
 }

@@ -27,12 +27,13 @@ pub(super) fn take_in<E: Entity>(
 ) -> Result<(), Vec<FieldError>> {
     let mut faults = Vec::new();
     let under = E::sealed_under(id);
+    let sent = incoming.clone();
     for_each_secret(incoming, E::SECRETS, &mut |pointer, place| {
         let text = place.as_str().map(str::to_owned);
         match text.as_deref() {
             None => faults.push(fault(pointer, "string_type", "a secret is a string")),
-            Some(MASK) => match stored.and_then(|stored| stored.pointer(pointer)) {
-                Some(kept) => *place = kept.clone(),
+            Some(MASK) => match stored.and_then(|stored| counterpart(stored, &sent, pointer)) {
+                Some(kept) => *place = kept,
                 None => {
                     faults.push(fault(pointer, "nothing_to_keep", "there is no stored secret that *** could stand for"))
                 }
@@ -54,16 +55,48 @@ pub(super) fn take_in<E: Entity>(
 
 /// Puts stored secrets where their parent came again and they did not.
 fn keep_absent<E: Entity>(incoming: &mut Value, stored: &Value) {
-    let mut found = Vec::new();
-    for_each_secret(&mut stored.clone(), E::SECRETS, &mut |pointer, secret| {
-        found.push((pointer.to_owned(), secret.clone()))
-    });
-    for (pointer, secret) in found {
-        let Some((parent, name)) = pointer.rsplit_once('/') else { continue };
-        if let Some(Value::Object(members)) = incoming.pointer_mut(parent) {
-            members.entry(name).or_insert(secret);
+    let sent = incoming.clone();
+    for pattern in E::SECRETS {
+        for pointer in places(&sent, pattern) {
+            let Some((parent, name)) = pointer.rsplit_once('/') else { continue };
+            if let Some(Value::Object(members)) = incoming.pointer_mut(parent)
+                && !members.contains_key(name)
+                && let Some(secret) = counterpart(stored, &sent, &pointer)
+            {
+                members.insert(name.to_owned(), secret);
+            }
         }
     }
+}
+
+/// The concrete pointers that a pattern of [`domain::secret`] has in `value`, up to and without its last member.
+fn places(value: &Value, pattern: &str) -> Vec<String> {
+    match pattern.split_once("/*") {
+        None => vec![pattern.to_owned()],
+        Some((list, rest)) => {
+            let items = value.pointer(list).and_then(Value::as_array).map_or(0, Vec::len);
+            (0..items).map(|index| format!("{list}/{index}{rest}")).collect()
+        }
+    }
+}
+
+/// The stored secret that the place `pointer` of what was sent stands for. An item of a list is known by what it is and
+/// where it leads, not by where it stands: a key must not go to another vendor because the list was put in another order.
+fn counterpart(stored: &Value, sent: &Value, pointer: &str) -> Option<Value> {
+    let parts: Vec<&str> = pointer.split('/').collect();
+    let Some(at) = parts.iter().position(|part| part.parse::<usize>().is_ok()) else {
+        return stored.pointer(pointer).cloned();
+    };
+    let (list, rest) = (parts[..at].join("/"), format!("/{}", parts[at + 1..].join("/")));
+    let index: usize = parts[at].parse().ok()?;
+    let item = sent.pointer(&list)?.get(index)?;
+    let before = stored.pointer(&list)?.as_array()?;
+    let same = |other: &&Value, names: &[&str]| names.iter().all(|name| other.get(name) == item.get(name));
+    let alike: Vec<&Value> = before.iter().filter(|other| same(other, &["vendor", "base_url"])).collect();
+    let whole = ["vendor", "base_url", "model", "voice"];
+    let same_place = before.get(index).filter(|other| alike.contains(other));
+    let found = alike.iter().copied().find(|other| same(other, &whole)).or(same_place).or(alike.first().copied());
+    found?.pointer(&rest).cloned()
 }
 
 /// A secret made here, to be shown once.

@@ -1,7 +1,16 @@
 //! Entities and keys through the admin API: secrets, versions, faults.
 
+mod fleet;
+mod keys;
+mod versions;
+use std::time::Duration;
+
 use axum::Router;
 use domain::api_key::Role;
+use domain::call::{CallRow, NextStep};
+use domain::delivery::{Channel, DeliveryState};
+use domain::endpoint::{Breaker, EndpointRow, Gone};
+use domain::ports::{Job, QueueName};
 use domain::secret::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -211,7 +220,19 @@ async fn keys_that_make_no_sense_are_refused() {
 #[tokio::test]
 async fn only_admins_come_in() {
     let (_, app) = world();
-    for path in ["bots", "trunks", "keys", "bots/b1", "calls/0190a5f0-0000-7000-8000-000000000001"] {
+    for path in [
+        "bots",
+        "trunks",
+        "keys",
+        "keys/key_1",
+        "bots/b1",
+        "bots/b1/versions",
+        "bots/b1/versions/1",
+        "bots/b1/endpoints",
+        "calls",
+        "calls/0190a5f0-0000-7000-8000-000000000001",
+        "fleet",
+    ] {
         let path = format!("/api/v1/admin/{path}");
         assert_eq!(request(&app, "GET", &path, Some("sk_test_client"), &[], "").await.status, 403, "{path}");
         assert_eq!(request(&app, "GET", &path, None, &[], "").await.status, 401, "{path}");
@@ -228,4 +249,140 @@ async fn a_call_shows_its_deliveries_and_attempts() {
     assert_eq!(shown["call"].get("recording_token"), None);
     assert_eq!(shown["deliveries"][0]["delivery"]["state"], "pending");
     assert_eq!(shown["deliveries"][0]["attempts"], json!([]));
+}
+
+/// An ended call with a stored body, whose deliveries have these states.
+fn delivered(world: &World, states: &[(Channel, DeliveryState)]) -> CallRow {
+    let call = world.ended_call(|_| ());
+    world.object("body", b"{}");
+    for (channel, state) in states {
+        world.delivery(&call, *channel, |row| {
+            (row.state, row.tries) = (*state, 4);
+            row.due_at += Duration::from_secs(3600);
+        });
+    }
+    call
+}
+
+async fn push_again(app: &Router, call: &CallRow, body: &str) -> HttpAnswer {
+    let path = format!("/api/v1/admin/calls/{}/push", call.call_id);
+    request(app, "POST", &path, ADMIN, &[], body.to_owned()).await
+}
+
+#[tokio::test]
+async fn whatever_state_a_delivery_is_in_it_is_sent_again() {
+    use Channel::{Push, Webhook};
+    for state in [DeliveryState::Dead, DeliveryState::Delivered, DeliveryState::Pending] {
+        let (world, app) = world();
+        let call = delivered(&world, &[(Push, state), (Webhook, state)]);
+        let answer = push_again(&app, &call, r#"{"channel":"webhook"}"#).await;
+        assert_eq!(answer.status, 202, "{state:?}: {}", answer.json());
+        let shown = &answer.json()["deliveries"][0];
+        assert_eq!((&shown["channel"], &shown["state"]), (&json!("webhook"), &json!("pending")), "{state:?}");
+        assert_eq!(answer.json()["deliveries"].as_array().unwrap().len(), 1);
+        assert_eq!(world.sent(QueueName::Deliveries), [Job { call_id: call.call_id, channel: Some(Webhook) }]);
+        let row = world.delivery_row(call.call_id, Webhook).unwrap();
+        assert_eq!(
+            (row.state, row.tries, row.tries_of_round(), row.due_at),
+            (DeliveryState::Pending, 4, 0, world.now())
+        );
+        assert_eq!((row.why, row.body_key.as_str()), (None, "body"));
+        assert_eq!(world.delivery_row(call.call_id, Push).unwrap().state, state, "the other is left alone");
+        let both = push_again(&app, &call, "").await;
+        assert_eq!(both.json()["deliveries"].as_array().unwrap().len(), 2, "{state:?}: {}", both.json());
+        assert_eq!(both.json()["call_id"], call.call_id.to_string());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_again_says_why() {
+    use Channel::{Push, Webhook};
+    use DeliveryState::Dead;
+    let check = async |prepare: &dyn Fn(&World) -> CallRow, body: &str, status: u16, code: &str| {
+        let (world, app) = world();
+        let call = prepare(&world);
+        let answer = push_again(&app, &call, body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.json());
+        assert_eq!(world.sent(QueueName::Deliveries), []);
+        answer
+    };
+    check(&|world| world.call(|_| ()), "", 409, "call_live").await;
+    let unrendered = |world: &World| world.ended_call(|row| row.next_step = Some(NextStep::Analyze));
+    let answer = check(&unrendered, "", 409, "not_rendered").await;
+    assert!(answer.json()["detail"].as_str().unwrap().contains("next step: analyze"), "{}", answer.json());
+    assert_eq!(answer.header("retry-after"), "30");
+    check(&|world| world.ended_call(|_| ()), "", 404, "no_delivery").await;
+    let push_only = |world: &World| delivered(world, &[(Push, Dead)]);
+    let answer = check(&push_only, r#"{"channel":"webhook"}"#, 404, "no_delivery").await;
+    assert!(answer.json()["detail"].as_str().unwrap().contains("for webhook: version 1"), "{}", answer.json());
+    let erased = |world: &World| {
+        let call = delivered(world, &[(Push, Dead)]);
+        world.outside.lock().objects.clear();
+        call
+    };
+    check(&erased, "", 409, "body_gone").await;
+    let running = |world: &World| {
+        let call = world.ended_call(|_| ());
+        world.object("body", b"{}");
+        world.delivery(&call, Push, |row| {
+            (row.tries, row.running) = (1, Some(1));
+            row.due_at += Duration::from_secs(20);
+        });
+        call
+    };
+    assert_eq!(check(&running, "", 409, "try_running").await.header("retry-after"), "20");
+    let disabled = |world: &World| {
+        let call = delivered(world, &[(Webhook, Dead)]);
+        world.bot("bot", json!({}));
+        disable(world, &call, Webhook);
+        call
+    };
+    check(&disabled, "", 409, "endpoint_disabled").await;
+    check(&push_only, r#"{"channel":"fax"}"#, 422, "invalid").await;
+    check(&push_only, r#"{"chanel":"push"}"#, 422, "invalid").await;
+    check(&push_only, "[]", 422, "invalid").await;
+    let unknown = |world: &World| {
+        let call = world.call(|_| ());
+        world.tables.lock().calls.clear();
+        call
+    };
+    check(&unknown, "", 404, "not_found").await;
+}
+
+fn disable(world: &World, call: &CallRow, channel: Channel) {
+    let row = world.delivery_row(call.call_id, channel).unwrap();
+    let mut endpoint = EndpointRow::new(row.bot_id.clone(), channel, &row.url, world.now());
+    endpoint.gone = Gone { bot_version: 1, calls: vec![call.call_id], disabled_at: Some(world.now()) };
+    endpoint.breaker = Breaker::Open { until: world.now(), times: 2 };
+    world.tables.lock().endpoints.insert((row.bot_id, endpoint.endpoint.clone()), endpoint);
+}
+
+#[tokio::test]
+async fn one_endpoint_that_is_disabled_does_not_keep_the_other_from_being_sent() {
+    let (world, app) = world();
+    world.bot("bot", json!({}));
+    let call = delivered(&world, &[(Channel::Push, DeliveryState::Dead), (Channel::Webhook, DeliveryState::Dead)]);
+    disable(&world, &call, Channel::Webhook);
+    let answer = push_again(&app, &call, "{}").await;
+    assert_eq!(answer.status, 202, "{}", answer.json());
+    assert_eq!(answer.json()["deliveries"][0]["channel"], "push");
+    assert_eq!(answer.json()["refused"][0]["code"], "endpoint_disabled");
+}
+
+#[tokio::test]
+async fn a_bots_endpoints_are_shown_without_their_urls() {
+    let (world, app) = world();
+    world.bot("bot", json!({}));
+    let call = delivered(&world, &[(Channel::Webhook, DeliveryState::Dead)]);
+    assert_eq!(get(&app, "bots/bot/endpoints").await.json(), json!({"items": []}), "all is well");
+    disable(&world, &call, Channel::Webhook);
+    let shown = get(&app, "bots/bot/endpoints").await;
+    let item = &shown.json()["items"][0];
+    assert_eq!((&item["channel"], &item["origin"]), (&json!("webhook"), &json!("https://crm.example.com")));
+    assert_eq!((&item["breaker"]["state"], &item["disabled_since"]), (&json!("open"), &json!(world.now())));
+    assert!(!String::from_utf8_lossy(&shown.body).contains("/hook"), "a path may hold a token");
+    // Replaced since then: enabled again.
+    world.bot("bot", json!({"version": 2}));
+    assert_eq!(get(&app, "bots/bot/endpoints").await.json()["items"][0]["disabled_since"], json!(null));
+    assert_eq!(get(&app, "bots/nobody/endpoints").await.status, 404);
 }

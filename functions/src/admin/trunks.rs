@@ -4,9 +4,10 @@
 use async_trait::async_trait;
 use domain::field_error::FieldError;
 use domain::ids::TrunkId;
-use domain::ports::{Put, StoreError};
+use domain::ports::{Deletion, Put, StoreError};
 use domain::secret::TRUNK_SECRETS;
 use domain::trunk::Trunk;
+use serde_json::Value;
 
 use super::entity::Entity;
 use crate::platform::Platform;
@@ -34,12 +35,16 @@ impl Entity for Trunk {
         self.version = version;
     }
 
+    fn complete(incoming: &mut Value) {
+        Trunk::complete(incoming);
+    }
+
     fn faults(&self, _: &Platform) -> Vec<FieldError> {
         self.validate()
     }
 
     fn warnings(&self) -> Vec<String> {
-        Vec::new()
+        Trunk::warnings(self)
     }
 
     async fn get(platform: &Platform, id: &str) -> Result<Option<Self>, StoreError> {
@@ -56,9 +61,9 @@ impl Entity for Trunk {
         platform.tables.trunks.put(self, replaces).await
     }
 
-    async fn delete(platform: &Platform, id: &str) -> Result<bool, StoreError> {
-        let Ok(id) = TrunkId::parse(id) else { return Ok(false) };
-        platform.tables.trunks.delete(&id).await
+    async fn delete(platform: &Platform, id: &str, version: Option<u64>) -> Result<Deletion, StoreError> {
+        let Ok(id) = TrunkId::parse(id) else { return Ok(Deletion::Missing) };
+        platform.tables.trunks.delete(&id, version).await
     }
 
     async fn list(platform: &Platform) -> Result<Vec<Self>, StoreError> {

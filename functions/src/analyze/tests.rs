@@ -205,6 +205,20 @@ async fn a_record_on_its_way_is_waited_for_and_then_salvaged() {
 }
 
 #[tokio::test]
+async fn a_living_server_is_given_longer_to_store_its_record() {
+    let world = world(json!({}));
+    let call = announced(&world, |_| ());
+    let objects = CallObjects::of(&call);
+    world.object(&objects.checkpoint_record(), br#"{"transcript":[]}"#);
+    for (after, next) in [(121, NextStep::Analyze), (301, NextStep::Analyze), (200, NextStep::Push)] {
+        world.advance(Duration::from_secs(after));
+        world.server("a", |_| ());
+        run(&world, &call).await;
+        assert_eq!(world.row(call.call_id).next_step, Some(next), "{after} s later");
+    }
+}
+
+#[tokio::test]
 async fn unreadable_things_are_no_obstacle() {
     let world = world(json!({}));
     let call = announced(&world, |_| ());

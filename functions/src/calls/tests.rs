@@ -133,7 +133,8 @@ async fn recordings_redirect_once_they_are_there() {
     check(R::Partial, "?token=RIGHT", 302, "").await;
     let pending = check(R::Pending, "?token=RIGHT", 404, "recording_pending").await;
     assert_eq!(pending.header("retry-after"), "5");
-    check(R::Lost, "?token=RIGHT", 404, "not_found").await;
+    assert_eq!(check(R::Lost, "?token=RIGHT", 404, "recording_lost").await.header("retry-after"), "");
+    check(R::Lost, "?token=wrong", 404, "not_found").await;
     check(R::None, "?token=RIGHT", 404, "not_found").await;
     check(R::Complete, "?token=wrong", 404, "not_found").await;
     check(R::Complete, "?token=", 404, "not_found").await;

@@ -8,8 +8,9 @@ use domain::fleet::{DialAnswer, Refusal as ServerRefusal, ServerRow, rank};
 use domain::ids::{BotId, CallId, KeyId, ServerId, TrunkId};
 use domain::ports::{CallEntry, Claim, FleetError, StoreError};
 use domain::secret::Personal;
+use domain::share::{Members, TrunkLimits};
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::platform::Platform;
 
@@ -33,6 +34,10 @@ pub(super) struct Offer {
     pub(super) command: Draft,
     /// Only servers of this group, where the trunk asks for one.
     pub(super) group: Option<String>,
+    /// The trunk's limits over the fleet.
+    pub(super) limits: TrunkLimits,
+    /// All servers, where the trunk has limits: each server's share depends on all others.
+    pub(super) known: Option<Vec<ServerRow>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,24 +69,34 @@ enum Next {
     Refused,
 }
 
-/// Offers the call until a server takes it, three have not, or the time is up.
+/// Offers the call until a server takes it, three can't (beside those whose share of the trunk is used up), or the time
+/// is up.
 ///
 /// # Errors
 /// When the tables don't answer; no server has taken the call then, or none that could have written its row.
 pub(super) async fn place(platform: &Platform, offer: &Offer, started: Instant) -> Result<Placed, StoreError> {
     let budget = &platform.settings.placing;
     let give_up = started + budget.total.saturating_sub(budget.fence);
-    let mut ranking = Ranking::new(platform, offer.group.as_deref());
+    let mut ranking = Ranking::new(platform, offer);
     let mut refusals = Vec::new();
     let mut unsure = false;
-    for _ in 0..budget.servers {
-        if Instant::now() >= give_up {
-            break;
-        }
-        let Some(server) = ranking.next().await? else { break };
+    let (mut asked, mut limited) = (0, 0);
+    while asked < budget.servers && limited <= budget.trunk_refusals && Instant::now() < give_up {
+        let Ok(next) = timeout_at(give_up, ranking.next()).await else {
+            return if unsure { fence(platform, offer.command.call_id).await } else { Err(silent()) };
+        };
+        let Some(server) = next? else { break };
+        domain::failpoint!("dialout.ranked");
         match ask(platform, offer, &server, give_up, &mut unsure).await {
             Next::Accepted => return Ok(Placed::Accepted),
-            Next::AskAnother(why) => refusals.push(why),
+            Next::AskAnother(why) => {
+                // The id may be another server's already, or this one's with a write whose answer was lost.
+                unsure |= matches!(why, Some(ServerRefusal::WrongServer | ServerRefusal::NotReady));
+                // Another server may have a share left: this one does not count among those that can't take a call.
+                let at_limit = why == Some(ServerRefusal::TrunkLimit);
+                (asked, limited) = (asked + usize::from(!at_limit), limited + usize::from(at_limit));
+                refusals.push(why);
+            }
             Next::Fence => return fence(platform, offer.command.call_id).await,
             Next::Refused => return Ok(Placed::NoCapacity),
         }
@@ -96,9 +111,11 @@ pub(super) async fn place(platform: &Platform, offer: &Offer, started: Instant) 
 /// Asks one server, twice when it gives no answer. `unsure` is set, and stays set, once a question went unanswered.
 async fn ask(platform: &Platform, offer: &Offer, server: &ServerRow, give_up: Instant, unsure: &mut bool) -> Next {
     let first = dial(platform, offer, server, give_up).await;
+    domain::failpoint!("dialout.asked");
     let Some(next) = judge(&first) else {
         *unsure = true;
         tracing::warn!(call.id = %offer.command.call_id, server.id = %server.server_id, "no answer from a server; asking it once more");
+        domain::failpoint!("dialout.unanswered");
         let second = dial(platform, offer, server, give_up).await;
         return match judge(&second) {
             // Not reachable any more says nothing about the first question.
@@ -135,28 +152,43 @@ fn judge(answer: &Result<DialAnswer, FleetError>) -> Option<Next> {
         Err(FleetError::Unreachable(_)) => Next::AskAnother(None),
         // 4xx: it did not understand or trust the request, so it has not acted.
         Err(FleetError::Unexpected(400..=499)) => Next::AskAnother(Some(R::NotReady)),
-        Err(FleetError::Unexpected(_) | FleetError::NoAnswer(_)) => return None,
+        Ok(DialAnswer::Refused(R::Unsettled)) | Err(FleetError::Unexpected(_) | FleetError::NoAnswer(_)) => {
+            return None;
+        }
     })
 }
 
+/// Tables that answered nothing while a client could wait.
+pub(super) fn silent() -> StoreError {
+    StoreError::Unavailable { what: "tables", cause: "no answer in time".to_owned() }
+}
+
+/// Puts the fence within its budget. Without an answer the call's fate stays unknown, and the error says so.
+pub(super) async fn fence(platform: &Platform, call_id: CallId) -> Result<Placed, StoreError> {
+    timeout(platform.settings.placing.fence, put_fence(platform, call_id)).await.unwrap_or_else(|_| Err(silent()))
+}
+
 /// Puts the fence: if it stands, no server dials this id any more; if a row was there, the call is under way.
-async fn fence(platform: &Platform, call_id: CallId) -> Result<Placed, StoreError> {
+async fn put_fence(platform: &Platform, call_id: CallId) -> Result<Placed, StoreError> {
     let row = FenceRow { call_id, refused: true, fenced_at: platform.outside.clock.now() };
+    domain::failpoint!("dialout.fencing");
     let claim = match platform.tables.calls.fence(&row).await {
         // A second write of the same fence finds the first: that is the same outcome.
         Err(StoreError::Unavailable { .. }) => platform.tables.calls.fence(&row).await?,
         other => other?,
     };
+    domain::failpoint!("dialout.fenced");
     Ok(match claim {
         Claim::Exists(CallEntry::Call(_)) => Placed::Accepted,
         Claim::Claimed | Claim::Exists(CallEntry::Fenced(_)) => Placed::NoCapacity,
     })
 }
 
-/// Servers in the order in which they are asked: those of two random shards first, then all others.
+/// Servers in the order in which they are asked: those of two random shards first, then all others. Over a trunk with
+/// limits: those of all servers that have a share of it, those first that have not used it up.
 struct Ranking<'a> {
     platform: &'a Platform,
-    group: Option<&'a str>,
+    offer: &'a Offer,
     seed: u32,
     stage: Stage,
     queue: std::collections::VecDeque<ServerRow>,
@@ -171,16 +203,21 @@ enum Stage {
 }
 
 impl<'a> Ranking<'a> {
-    fn new(platform: &'a Platform, group: Option<&'a str>) -> Self {
+    fn new(platform: &'a Platform, offer: &'a Offer) -> Self {
         let seed = platform.outside.entropy.dice();
-        Self {
+        let mut ranking = Self {
             platform,
-            group,
+            offer,
             seed,
             stage: Stage::Sample,
             queue: std::collections::VecDeque::new(),
             asked: Vec::new(),
+        };
+        if let Some(servers) = &offer.known {
+            ranking.stage = Stage::Done;
+            ranking.rank(servers.clone());
         }
+        ranking
     }
 
     async fn next(&mut self) -> Result<Option<ServerRow>, StoreError> {
@@ -218,8 +255,19 @@ impl<'a> Ranking<'a> {
         let now = self.platform.outside.clock.now();
         let mut fit = super::candidates(servers, now);
         fit.retain(|server| !self.asked.contains(&server.server_id));
-        let seed = self.seed;
-        self.queue = rank(&fit, now, self.group, |id| dice(seed, id)).into();
+        let (seed, group) = (self.seed, self.offer.group.as_deref());
+        let mut ranked = rank(&fit, now, group, |id| dice(seed, id));
+        if let Some(known) = &self.offer.known {
+            let (trunk, limits) = (&self.offer.command.trunk_id, &self.offer.limits);
+            let members = Members::of(known, now);
+            let has_share = |server: &ServerRow| members.has_share(&server.server_id, limits, group);
+            // Where nobody who answers has a share, one that says so is asked: then it is the trunk's limit.
+            if ranked.iter().any(has_share) {
+                ranked.retain(has_share);
+            }
+            ranked.sort_by_cached_key(|server| !members.has_room(&server.server_id, trunk, limits, group));
+        }
+        self.queue = ranked.into();
     }
 }
 

@@ -1,224 +1,189 @@
 //! One try of one delivery: lease, send, judge, write down, and say when the next try is due.
-//! It must never follow a redirect, and never try while another worker holds the lease.
+//! It must never follow a redirect, try while another worker holds the lease, or count a try that it does not make.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::bot::Bot;
-use domain::delivery::{Answer, AttemptRow, Channel, DeliveryRow, DeliveryState, QUEUE_DELAY_MAX, Verdict, verdict};
+use domain::delivery::{
+    Answer, AttemptRow, Channel, DeadWhy, DeliveryRow, DeliveryState, Next, QUEUE_DELAY_MAX, Verdict, flag, verdict,
+};
 use domain::ids::CallId;
-use domain::ports::{Job, OutboundAnswer, OutboundError, OutboundRequest, Owned, QueueName, StoreError, bot_entity};
-use domain::secret::{ExposeSecret, Sealed, SecretString};
-use domain::signing::webhook_signature;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use domain::ports::{Job, OutboundAnswer, OutboundError, OutboundRequest, Owned, QueueName, StoreError};
+use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
-use thiserror::Error;
 use tokio::time::Instant;
 
+use super::gate::{self, Gate, Pass};
+use super::request::{Unsendable, request};
 use crate::platform::Platform;
 
+/// How often, and with which first pause, the end of a try is written: all within the lease of the try.
+const END_TRIES: u32 = 4;
+const END_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes of an answer that an attempt row keeps.
 const ANSWER_KEPT: usize = 1024;
 
-/// Why a request could not even be made.
-#[derive(Debug, Error)]
-enum Unsendable {
-    #[error("the body is gone")]
-    Body,
-    #[error("a secret does not open")]
-    Sealed,
-    #[error("the token is no header value")]
-    Token,
-    #[error("the signing secret is no key")]
-    Secret,
-    #[error("the bot no longer has this endpoint")]
-    Endpoint,
+/// Tries one delivery, if it is due, nobody else is at it, and its endpoint may be tried.
+pub(super) async fn deliver(platform: &Platform, call: CallId, channel: Channel) -> Result<(), StoreError> {
+    let Some(running) = begin(platform, call, channel).await? else { return Ok(()) };
+    let outcome = exchange(platform, &running).await;
+    domain::failpoint!("deliver.sent");
+    conclude(platform, running, outcome).await
 }
 
-impl Unsendable {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Body => "body_gone",
-            Self::Sealed => "sealed",
-            Self::Token => "token",
-            Self::Secret => "secret",
-            Self::Endpoint => "endpoint_gone",
-        }
+/// A try that is counted and leased to this worker.
+pub(super) struct Running {
+    /// As it was before the try.
+    row: DeliveryRow,
+    request: Result<OutboundRequest, Unsendable>,
+    pass: Pass,
+    at: Timestamp,
+}
+
+impl Running {
+    fn number(&self) -> u32 {
+        self.row.tries + 1
     }
 }
 
-/// Tries one delivery, if it is due and nobody else is at it.
-pub(super) async fn deliver(platform: &Platform, call: CallId, channel: Channel) -> Result<(), StoreError> {
-    let Some(row) = platform.tables.deliveries.get(call, channel).await? else { return Ok(()) };
+/// Takes the delivery for one try; `None` when there is none to make.
+pub(super) async fn begin(platform: &Platform, call: CallId, channel: Channel) -> Result<Option<Running>, StoreError> {
+    let deliveries = &platform.tables.deliveries;
+    let Some(row) = deliveries.get(call, channel).await? else { return Ok(None) };
     let now = platform.outside.clock.now();
     if row.state != DeliveryState::Pending || row.due_at > now {
-        return Ok(());
+        return Ok(None);
     }
+    // Workers that died took the last tries with them.
+    if row.tries_of_round() >= platform.settings.schedule.tries() {
+        bury(platform, &row, now, DeadWhy::ScheduleOver).await?;
+        return Ok(None);
+    }
+    // Before anything is taken: a bucket that is down must use up neither a try nor a probe.
+    let request = request(platform, &row, now).await?;
     let limits = &platform.settings.delivery;
     let lease = now + limits.total + limits.lease_margin;
-    if platform.tables.deliveries.begin_try(call, channel, row.tries, now, lease).await? == Owned::Lost {
-        return Ok(());
+    let pass = match gate::enter(platform, &row, now, lease).await? {
+        Gate::Open(pass) => pass,
+        Gate::Wait { until } => {
+            hold_back(platform, &row, now, until).await?;
+            return Ok(None);
+        }
+        Gate::Disabled => {
+            bury(platform, &row, now, DeadWhy::EndpointDisabled).await?;
+            return Ok(None);
+        }
+    };
+    match deliveries.begin_try(call, channel, row.tries, now, lease).await {
+        Ok(Owned::Written) => {
+            domain::failpoint!("deliver.begun");
+            Ok(Some(Running { row, request, pass, at: now }))
+        }
+        Ok(Owned::Lost) => {
+            gate::give_back(platform, pass, now).await;
+            Ok(None)
+        }
+        // Whether the try is ours is unknown; the lease of row and probe will tell.
+        Err(cause) => Err(cause),
     }
-    let begun = Instant::now();
-    let outcome = exchange(platform, &row, now).await?;
-    let latency = begun.elapsed();
-    conclude(platform, &row, now, latency, outcome).await
+}
+
+/// Puts the delivery off without counting a try, or gives it up when it was held back for longer than a schedule takes.
+pub(crate) async fn hold_back(
+    platform: &Platform,
+    row: &DeliveryRow,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    if until > row.round_began() + platform.settings.schedule.longest() + platform.settings.breaker.longest {
+        return bury(platform, row, now, DeadWhy::EndpointDown).await;
+    }
+    // Not all at the same moment: whoever comes first probes, and the others should meet what it found.
+    let spread =
+        platform.settings.breaker.pause.mul_f64(f64::from(platform.outside.entropy.dice()) / f64::from(u32::MAX));
+    platform.tables.deliveries.put_off(row.call_id, row.channel, row.tries, now, until + spread).await?;
+    metrics::counter!("ringfleet_deliveries_held_back_total", "channel" => row.channel.as_str()).increment(1);
+    tracing::debug!(call.id = %row.call_id, channel = row.channel.as_str(), "the endpoint's breaker is open; held back");
+    Ok(())
+}
+
+async fn bury(platform: &Platform, row: &DeliveryRow, now: Timestamp, why: DeadWhy) -> Result<(), StoreError> {
+    let deliveries = &platform.tables.deliveries;
+    if deliveries.bury(row.call_id, row.channel, row.tries, now, why).await? == Owned::Written {
+        note_end(row, DeliveryState::Dead, why.as_str());
+        tracing::error!(call.id = %row.call_id, bot.id = %row.bot_id, channel = row.channel.as_str(), tries = row.tries, why = why.as_str(), "delivery is dead");
+    }
+    Ok(())
 }
 
 /// What one try brought.
-struct Outcome {
+pub(super) struct Outcome {
     answer: Answer,
     error: Option<&'static str>,
     body: Bytes,
+    latency: Duration,
 }
 
 impl Outcome {
-    fn none(word: &'static str) -> Self {
-        Self { answer: Answer::NoAnswer, error: Some(word), body: Bytes::new() }
+    fn none(answer: Answer, word: &'static str, latency: Duration) -> Self {
+        Self { answer, error: Some(word), body: Bytes::new(), latency }
     }
 }
 
-async fn exchange(platform: &Platform, row: &DeliveryRow, now: Timestamp) -> Result<Outcome, StoreError> {
-    let request = match request(platform, row, now).await? {
-        Ok(request) => request,
+/// Sends the request, if there is one to send.
+pub(super) async fn exchange(platform: &Platform, running: &Running) -> Outcome {
+    let row = &running.row;
+    let request = match &running.request {
+        Ok(request) => request.clone(),
         Err(why) => {
             tracing::error!(call.id = %row.call_id, channel = row.channel.as_str(), error = %why, "a delivery can't be sent");
-            return Ok(Outcome::none(why.word()));
+            return Outcome::none(Answer::NotSent { blocked: false }, why.word(), Duration::ZERO);
         }
     };
-    Ok(match platform.outside.outbound.send(request).await {
-        Ok(answer) => answered(answer, now),
-        Err(cause) => {
-            if matches!(cause, OutboundError::Blocked(_)) {
-                tracing::warn!(call.id = %row.call_id, bot.id = %row.bot_id, "security: a delivery to a blocked address was refused");
-            }
-            Outcome::none(cause.word())
+    let begun = Instant::now();
+    let sent = platform.outside.outbound.send(request).await;
+    let latency = begun.elapsed();
+    metrics::histogram!("ringfleet_delivery_seconds", "channel" => row.channel.as_str()).record(latency.as_secs_f64());
+    match sent {
+        Ok(answer) => answered(row, answer, latency, platform.outside.clock.now()),
+        Err(cause @ OutboundError::Blocked(_)) => {
+            tracing::warn!(call.id = %row.call_id, bot.id = %row.bot_id, "security: a delivery to a blocked address was refused");
+            Outcome::none(Answer::NotSent { blocked: true }, cause.word(), latency)
         }
-    })
+        Err(cause) => Outcome::none(Answer::NoAnswer, cause.word(), latency),
+    }
 }
 
-fn answered(answer: OutboundAnswer, now: Timestamp) -> Outcome {
+fn answered(row: &DeliveryRow, answer: OutboundAnswer, latency: Duration, now: Timestamp) -> Outcome {
     if (300..400).contains(&answer.status) {
-        tracing::warn!(status = answer.status, "security: an endpoint redirects deliveries; not followed");
+        tracing::warn!(call.id = %row.call_id, bot.id = %row.bot_id, status = answer.status, "security: an endpoint redirects deliveries; not followed");
     }
     let retry_after = answer
         .headers
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| read_retry_after(text, now));
-    Outcome { answer: Answer::Status { code: answer.status, retry_after }, error: None, body: answer.body }
+    Outcome { answer: Answer::Status { code: answer.status, retry_after }, error: None, body: answer.body, latency }
 }
 
-async fn request(
-    platform: &Platform,
-    row: &DeliveryRow,
-    now: Timestamp,
-) -> Result<Result<OutboundRequest, Unsendable>, StoreError> {
-    let Some(body) = platform.outside.objects.get(&row.body_key).await? else { return Ok(Err(Unsendable::Body)) };
-    let bot = bot_of_call(platform, row).await?;
-    let headers = match bot.ok_or(Unsendable::Endpoint).and_then(|bot| headers(platform, row, &bot, &body, now)) {
-        Ok(headers) => headers,
-        Err(why) => return Ok(Err(why)),
-    };
-    let limits = &platform.settings.delivery;
-    Ok(Ok(OutboundRequest {
-        method: Method::from_bytes(row.method.as_bytes()).unwrap_or(Method::POST),
-        url: row.url.clone(),
-        headers,
-        body,
-        connect_timeout: limits.connect,
-        total_timeout: limits.total,
-        answer_limit: limits.answer,
-    }))
-}
-
-/// The bot as it was when the call started: its endpoint's secrets are the row's.
-async fn bot_of_call(platform: &Platform, row: &DeliveryRow) -> Result<Option<Bot>, StoreError> {
-    match platform.tables.calls.get(row.call_id).await? {
-        Some(domain::ports::CallEntry::Call(call)) => {
-            platform.tables.bots.version(&call.bot_id, call.bot_version).await
-        }
-        Some(domain::ports::CallEntry::Fenced(_)) | None => Ok(None),
-    }
-}
-
-fn headers(
-    platform: &Platform,
-    row: &DeliveryRow,
-    bot: &Bot,
-    body: &[u8],
-    now: Timestamp,
-) -> Result<HeaderMap, Unsendable> {
-    let (token, secret) = match row.channel {
-        Channel::Push => {
-            bot.push.as_ref().map(|push| (push.token.as_ref(), push.secret.as_ref())).ok_or(Unsendable::Endpoint)?
-        }
-        Channel::Webhook => {
-            bot.webhook.as_ref().map(|webhook| (None, webhook.secret.as_ref())).ok_or(Unsendable::Endpoint)?
-        }
-    };
-    let open = |sealed: &Sealed| -> Result<SecretString, Unsendable> {
-        platform.outside.seal.open(&bot_entity(&bot.bot_id), sealed).map_err(|_| Unsendable::Sealed)
-    };
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ringfleet/", env!("CARGO_PKG_VERSION"))));
-    let id = HeaderValue::from_str(&row.webhook_id).expect("a UUID and a channel's word are visible ASCII");
-    headers.insert(HeaderName::from_static("webhook-id"), id);
-    headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now.as_second()));
-    if let Some(sealed) = secret {
-        let signature =
-            webhook_signature(&open(sealed)?, &row.webhook_id, now, body).map_err(|_| Unsendable::Secret)?;
-        let signature = HeaderValue::from_str(&signature).map_err(|_| Unsendable::Secret)?;
-        headers.insert(HeaderName::from_static("webhook-signature"), signature);
-    }
-    if let Some(sealed) = token {
-        let mut value = HeaderValue::from_str(open(sealed)?.expose_secret()).map_err(|_| Unsendable::Token)?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    Ok(headers)
-}
-
-/// Writes the attempt and the row's new state, and queues the next try where the queue can hold it back that long.
-async fn conclude(
-    platform: &Platform,
-    row: &DeliveryRow,
-    at: Timestamp,
-    latency: Duration,
-    outcome: Outcome,
-) -> Result<(), StoreError> {
-    let tries = row.tries + 1;
+/// Writes down what the try says of its endpoint and of the delivery, and queues the next try where the queue can hold
+/// it back that long. Crashed in between, the endpoint is disabled and the delivery meets that at its next try.
+pub(super) async fn conclude(platform: &Platform, running: Running, outcome: Outcome) -> Result<(), StoreError> {
+    let row = &running.row;
+    let disabled = gate::leave(platform, row, &running.pass, &outcome.answer).await;
+    let tries = row.tries_of_round() + 1;
     let wait = match verdict(&outcome.answer) {
-        Verdict::Delivered => Err(DeliveryState::Delivered),
-        // A webhook that is gone is not asked again; a CRM that says so once may have been misconfigured for a moment.
-        Verdict::Gone if row.channel == Channel::Webhook => Err(DeliveryState::Dead),
+        Verdict::Delivered => Err(Next::Delivered),
+        Verdict::Gone if disabled => Err(Next::Dead(DeadWhy::EndpointGone)),
         Verdict::Gone => next_wait(platform, tries, None),
         Verdict::Retry { at_least } => next_wait(platform, tries, at_least),
     };
-    let now = platform.outside.clock.now();
-    let (state, due) = match wait {
-        Ok(wait) => (DeliveryState::Pending, now + wait),
-        Err(state) => (state, now),
-    };
-    let status = match outcome.answer {
-        Answer::Status { code, .. } => Some(code),
-        Answer::NoAnswer => None,
-    };
-    let attempt = AttemptRow {
-        call_id: row.call_id,
-        channel: row.channel,
-        n: tries,
-        at,
-        status,
-        error: outcome.error.map(str::to_owned),
-        latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
-        answer: String::from_utf8_lossy(&outcome.body[..outcome.body.len().min(ANSWER_KEPT)]).into_owned(),
-    };
-    let written = platform.tables.deliveries.end_try(&attempt, state, due).await?;
-    note(row, &attempt, state, written);
+    let next = wait.map_or_else(|end| end, |wait| Next::Again { due_at: platform.outside.clock.now() + wait });
+    let attempt = attempt(&running, &outcome);
+    let written = end_try(platform, &attempt, &next).await?;
+    domain::failpoint!("deliver.ended");
+    note(row, &attempt, next, written);
     match wait {
         Ok(wait) if written == Owned::Written && wait <= QUEUE_DELAY_MAX => queue_again(platform, row, wait).await,
         _ => {}
@@ -226,31 +191,84 @@ async fn conclude(
     Ok(())
 }
 
-fn next_wait(platform: &Platform, tries: u32, at_least: Option<Duration>) -> Result<Duration, DeliveryState> {
-    platform.settings.schedule.wait_after(tries, at_least, platform.outside.entropy.dice()).ok_or(DeliveryState::Dead)
+fn attempt(running: &Running, outcome: &Outcome) -> AttemptRow {
+    let status = match outcome.answer {
+        Answer::Status { code, .. } => Some(code),
+        Answer::NoAnswer | Answer::NotSent { .. } => None,
+    };
+    AttemptRow {
+        call_id: running.row.call_id,
+        channel: running.row.channel,
+        n: running.number(),
+        at: running.at,
+        status,
+        error: outcome.error.map(str::to_owned),
+        latency_ms: u64::try_from(outcome.latency.as_millis()).unwrap_or(u64::MAX),
+        answer: String::from_utf8_lossy(&outcome.body[..outcome.body.len().min(ANSWER_KEPT)]).into_owned(),
+        flag: flag(&outcome.answer),
+    }
 }
 
-fn note(row: &DeliveryRow, attempt: &AttemptRow, state: DeliveryState, written: Owned) {
+/// Writes an end of a try. What an endpoint has taken is sent again if this is not written, so a table that is busy for a
+/// moment is asked again.
+async fn end_try(platform: &Platform, attempt: &AttemptRow, next: &Next) -> Result<Owned, StoreError> {
+    let mut pause = END_PAUSE;
+    for _ in 1..END_TRIES {
+        match platform.tables.deliveries.end_try(attempt, next).await {
+            Err(StoreError::Unavailable { .. }) => tokio::time::sleep(pause).await,
+            other => return other,
+        }
+        pause *= 2;
+    }
+    platform.tables.deliveries.end_try(attempt, next).await
+}
+
+fn next_wait(platform: &Platform, tries: u32, at_least: Option<Duration>) -> Result<Duration, Next> {
+    let wait = platform.settings.schedule.wait_after(tries, at_least, platform.outside.entropy.dice());
+    wait.ok_or(Next::Dead(DeadWhy::ScheduleOver))
+}
+
+fn note(row: &DeliveryRow, attempt: &AttemptRow, next: Next, written: Owned) {
     let (channel, status, error) = (row.channel.as_str(), attempt.status, attempt.error.as_deref());
-    let outcome = match state {
-        DeliveryState::Pending => "failed",
-        DeliveryState::Delivered => "delivered",
-        DeliveryState::Dead => "dead",
+    let answer = match (status, error) {
+        (Some(200..=299), _) => "2xx",
+        (Some(300..=399), _) => "3xx",
+        (Some(400..=499), _) => "4xx",
+        (Some(_), _) => "5xx",
+        (None, Some("timeout")) => "timeout",
+        (None, Some("blocked")) => "blocked",
+        (None, Some("dns" | "connect" | "broken")) => "unreachable",
+        (None, _) => "not_sent",
     };
-    metrics::counter!("ringfleet_delivery_tries_total", "channel" => channel, "outcome" => outcome).increment(1);
-    match (written, state) {
+    metrics::counter!("ringfleet_delivery_tries_total", "channel" => channel, "answer" => answer).increment(1);
+    match (written, next) {
         (Owned::Lost, _) => {
             tracing::warn!(call.id = %row.call_id, channel, "a try outlived its lease; its outcome is not kept")
         }
-        (_, DeliveryState::Delivered) => {
+        (_, Next::Delivered) => {
+            note_end(row, DeliveryState::Delivered, "");
             tracing::info!(call.id = %row.call_id, channel, tries = attempt.n, "delivered")
         }
-        (_, DeliveryState::Dead) => {
-            tracing::error!(call.id = %row.call_id, bot.id = %row.bot_id, channel, tries = attempt.n, status, error, "delivery is dead")
+        (_, Next::Dead(why)) => {
+            note_end(row, DeliveryState::Dead, why.as_str());
+            tracing::error!(call.id = %row.call_id, bot.id = %row.bot_id, channel, tries = attempt.n, status, error, why = why.as_str(), "delivery is dead")
         }
-        (_, DeliveryState::Pending) => {
+        (_, Next::Again { .. }) => {
             tracing::info!(call.id = %row.call_id, channel, tries = attempt.n, status, error, "delivery failed; to be tried again")
         }
+    }
+}
+
+fn note_end(row: &DeliveryRow, state: DeliveryState, why: &'static str) {
+    let channel = row.channel.as_str();
+    match state {
+        DeliveryState::Delivered => {
+            metrics::counter!("ringfleet_deliveries_delivered_total", "channel" => channel).increment(1);
+        }
+        DeliveryState::Dead => {
+            metrics::counter!("ringfleet_deliveries_dead_total", "channel" => channel, "why" => why).increment(1);
+        }
+        DeliveryState::Pending => {}
     }
 }
 
@@ -261,9 +279,10 @@ async fn queue_again(platform: &Platform, row: &DeliveryRow, wait: Duration) {
     if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, delay).await {
         tracing::warn!(call.id = %row.call_id, error = %cause, "next try not queued; sweep will");
     }
+    domain::failpoint!("deliver.queued");
 }
 
-/// `Retry-After` (RFC 9110 §10.2.3): seconds or an HTTP date; anything else is ignored. The schedule clamps it.
+/// `Retry-After` (RFC 9110 §10.2.3): seconds or an HTTP date; anything else is ignored. The verdict clamps it.
 fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -291,7 +310,13 @@ mod tests {
         check("soon", None);
         check("", None);
         check("1.5", None);
+        check("1e3", None);
+        check("0x10", None);
+        check("+7", None);
+        check("١٢", None);
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(10));
         check("Sun, 06 Nov 1994 08:49:17 GMT", None);
+        check("Tue, 31 Dec 2999 23:59:59 GMT", Some(31_719_568_232));
+        check("Fri, 31 Dec 9999 23:59:59 GMT", None);
     }
 }

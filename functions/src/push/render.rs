@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::analysis::with_defaults;
 use domain::bot::Bot;
 use domain::call::{CallRow, NextStep, RecordingStatus};
-use domain::delivery::{Channel, DeliveryRow, DeliveryState, webhook_id};
+use domain::delivery::{Channel, DeliveryRow, Target};
 use domain::objects::CallObjects;
+use domain::outcome::EndReason;
 use domain::ports::{Job, QueueName, StoreError};
-use domain::result::{CallResult, Record};
-use domain::template::Context;
+use domain::result::Record;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -36,11 +35,13 @@ pub(super) async fn render(platform: &Platform, row: &CallRow) -> Result<(), Sto
         }
     }
     for channel in new {
+        domain::failpoint!("render.stored");
         let job = Job { call_id: row.call_id, channel: Some(channel) };
         if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await
         {
             tracing::warn!(call.id = %row.call_id, channel = channel.as_str(), error = %cause, "delivery not queued; sweep will");
         }
+        domain::failpoint!("render.queued");
     }
     close(platform, row).await
 }
@@ -51,7 +52,7 @@ async fn close(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
     let now = platform.outside.clock.now();
     let calls = &platform.tables.calls;
     if row.recording_status == RecordingStatus::Pending {
-        let limit = row.ended_at.unwrap_or(row.started_at) + platform.settings.reap.upload;
+        let limit = row.ended_at.unwrap_or(row.started_at) + upload_limit(platform, row);
         if now < limit {
             calls.defer_step(row.call_id, NextStep::Push, now + platform.settings.sweep.again_after).await?;
             return Ok(());
@@ -61,7 +62,16 @@ async fn close(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
         tracing::warn!(call.id = %row.call_id, recording = ?saved.recording, "the recording never came; settled from what there is");
     }
     calls.take_step(row.call_id, &[NextStep::Push], None, now).await?;
+    domain::failpoint!("render.closed");
     Ok(())
+}
+
+/// How long after the end a recording may still come. The server of a lost call is no more: what `reap` did not get to
+/// store is stored here, unless the server's next start has been quicker.
+fn upload_limit(platform: &Platform, row: &CallRow) -> Duration {
+    let settings = &platform.settings;
+    let lost = row.end_reason == Some(EndReason::ServerLost);
+    if lost { settings.analysis.record_wait } else { settings.reap.upload }
 }
 
 /// Where a bot wants its results.
@@ -99,21 +109,8 @@ async fn create(
     let Some(body) = body(bot, ended, channel, now)? else { return Ok(false) };
     let key = body_key(row, channel, &body.bytes);
     platform.outside.objects.put(&key, "application/json", Bytes::from(body.bytes)).await?;
-    let delivery = DeliveryRow {
-        call_id: row.call_id,
-        channel,
-        bot_id: row.bot_id.clone(),
-        state: DeliveryState::Pending,
-        tries: 0,
-        due_at: now,
-        created_at: now,
-        url: body.url,
-        method: body.method,
-        webhook_id: webhook_id(row.call_id, channel),
-        body_key: key,
-        last_status: None,
-        delivered_at: None,
-    };
+    domain::failpoint!("render.body");
+    let delivery = DeliveryRow::new(row.call_id, channel, row.bot_id.clone(), body.to, key, now);
     // `false`: another worker's row stands, and names its own bytes.
     let first = platform.tables.deliveries.create(&delivery).await?;
     if first && !body.missing.is_empty() {
@@ -126,21 +123,18 @@ async fn create(
 
 struct Body {
     bytes: Vec<u8>,
-    url: String,
-    method: String,
+    to: Target,
     missing: Vec<String>,
 }
 
 fn body(bot: &Bot, ended: &Ended, channel: Channel, now: Timestamp) -> Result<Option<Body>, StoreError> {
     Ok(match channel {
         Channel::Push => bot.push.as_ref().map(|push| {
-            let context =
-                Context::of_result(&with_outcome(bot, &ended.result), &ended.record, &bot.hours.timezone, now);
+            let context = domain::push::context(bot, &ended.result, &ended.record, now);
             let rendered = domain::push::render(&push.key_mapper, &context);
             Body {
                 bytes: rendered.bytes,
-                url: push.url.clone(),
-                method: push.method.as_str().to_owned(),
+                to: Target { url: push.url.clone(), method: push.method.as_str().to_owned() },
                 missing: rendered.missing,
             }
         }),
@@ -148,18 +142,12 @@ fn body(bot: &Bot, ended: &Ended, channel: Channel, now: Timestamp) -> Result<Op
             Some(webhook) => {
                 let bytes = serde_json::to_vec(&ended.result)
                     .map_err(|fault| StoreError::Corrupt { what: "result", cause: fault.to_string() })?;
-                Some(Body { bytes, url: webhook.url.clone(), method: "POST".to_owned(), missing: Vec::new() })
+                let to = Target { url: webhook.url.clone(), method: "POST".to_owned() };
+                Some(Body { bytes, to, missing: Vec::new() })
             }
             None => None,
         },
     })
-}
-
-/// The result as templates see it: `result.disposition` and `result.remarks` always exist.
-fn with_outcome(bot: &Bot, result: &CallResult) -> CallResult {
-    let mut seen = result.clone();
-    seen.post_call_analysis = with_defaults(bot, result.end_reason, result.customer_spoke(), seen.post_call_analysis);
-    seen
 }
 
 /// Names a body by its bytes: a second worker that renders something else can't overwrite what a row points at.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use domain::call::{AnalysisStatus, CallRow, NextStep, RecordingStatus};
-use domain::delivery::{Channel, DeliveryState};
+use domain::delivery::{AttemptFlag, Channel, DeadWhy, DeliveryState};
+use domain::endpoint::Breaker;
 use domain::objects::CallObjects;
 use domain::outcome::EndReason;
 use domain::ports::{Job, OutboundError, QueueName};
@@ -17,34 +18,35 @@ use crate::testing::{World, answer, status};
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A bot that pushes and has a webhook, as the guide configures them.
-fn world() -> World {
+pub(super) fn world() -> World {
     let world = World::new();
-    let platform = world.platform();
-    let seal = |text: &str| platform.outside.seal.seal("bot/bot", &SecretString::from(text)).0;
-    world.bot(
-        "bot",
-        json!({
-            "push": {
-                "url": "https://crm.example.com/api/call-result",
-                "method": "PUT",
-                "token": seal("Bearer t0ken"),
-                "secret": seal(SECRET),
-                "key_mapper": {
-                    "CUSTOMER_ID": "{{crm.customer_id}}",
-                    "DISPOSITION": "{{result.disposition}}",
-                    "REMARKS": "{{result.remarks}}",
-                    "CALL_DURATION": "{{call.duration}}",
-                    "RECORDING_URL": "{{call.recording_url}}",
-                    "FIXED": [1, true, "{{crm.nothing}}"],
-                },
-            },
-            "webhook": {"url": "https://hooks.example.com/result", "secret": seal(SECRET)},
-        }),
-    );
+    world.bot("bot", bot(&world));
     world
 }
 
-fn analysed(world: &World, change: impl FnOnce(&mut CallRow)) -> CallRow {
+pub(super) fn bot(world: &World) -> Value {
+    let platform = world.platform();
+    let seal = |text: &str| platform.outside.seal.seal("bot/bot", &SecretString::from(text)).0;
+    json!({
+        "push": {
+            "url": "https://crm.example.com/api/call-result",
+            "method": "PUT",
+            "token": seal("Bearer t0ken"),
+            "secret": seal(SECRET),
+            "key_mapper": {
+                "CUSTOMER_ID": "{{crm.customer_id}}",
+                "DISPOSITION": "{{result.disposition}}",
+                "REMARKS": "{{result.remarks}}",
+                "CALL_DURATION": "{{call.duration}}",
+                "RECORDING_URL": "{{call.recording_url}}",
+                "FIXED": [1, true, "{{crm.nothing}}"],
+            },
+        },
+        "webhook": {"url": "https://hooks.example.com/result", "secret": seal(SECRET)},
+    })
+}
+
+pub(super) fn analysed(world: &World, change: impl FnOnce(&mut CallRow)) -> CallRow {
     let now = world.now();
     let call = world.ended_call(|row| {
         (row.next_step, row.due_at, row.analysis_status) = (Some(NextStep::Push), Some(now), AnalysisStatus::Done);
@@ -55,7 +57,7 @@ fn analysed(world: &World, change: impl FnOnce(&mut CallRow)) -> CallRow {
     call
 }
 
-async fn run(world: &World, call: &CallRow, channel: Option<Channel>) {
+pub(super) async fn run(world: &World, call: &CallRow, channel: Option<Channel>) {
     handle(&world.platform(), &Job { call_id: call.call_id, channel }).await.unwrap();
 }
 
@@ -228,6 +230,8 @@ async fn answers_lead_where_the_rules_say() {
     check(answer(429, &[("retry-after", "soon")], b""), Push, S::Pending, 4, true, None).await;
     check(status(410), Push, S::Pending, 4, true, None).await;
     check(status(410), Webhook, S::Dead, 0, false, None).await;
+    check(answer(503, &[("retry-after", "5")], b""), Push, S::Pending, 5, true, None).await;
+    check(answer(500, &[("retry-after", "3600")], b""), Push, S::Pending, 4, true, None).await;
     check(Err(OutboundError::Timeout), Push, S::Pending, 4, true, Some("timeout")).await;
     check(Err(OutboundError::Blocked("x".into())), Push, S::Pending, 4, true, Some("blocked")).await;
 }
@@ -328,4 +332,228 @@ async fn only_a_kibibyte_of_an_answer_is_kept() {
     world.outbound([answer(500, &[], &[b'x'; 5000])]);
     run(&world, &call, Some(Channel::Push)).await;
     assert_eq!(world.tables.lock().attempts[0].answer.len(), 1024);
+}
+
+#[tokio::test]
+async fn answers_are_flagged_for_the_operator() {
+    use AttemptFlag::{ConfigError, Security, Throttled};
+    let check = async |result: Result<domain::ports::OutboundAnswer, OutboundError>, flag: Option<AttemptFlag>| {
+        let world = world();
+        let call = analysed(&world, |_| ());
+        run(&world, &call, None).await;
+        let shown = format!("{result:?}");
+        world.outbound([result]);
+        run(&world, &call, Some(Channel::Push)).await;
+        assert_eq!(world.tables.lock().attempts[0].flag, flag, "{shown}");
+    };
+    check(status(200), None).await;
+    check(status(500), None).await;
+    check(status(404), Some(ConfigError)).await;
+    check(answer(301, &[("location", "http://169.254.169.254/")], b""), Some(Security)).await;
+    check(Err(OutboundError::Blocked("x".into())), Some(Security)).await;
+    check(answer(429, &[("retry-after", "7")], b""), Some(Throttled)).await;
+}
+
+/// What a call's deliveries say of its recording, as it was when they were rendered.
+#[tokio::test]
+async fn recordings_are_told_apart_in_what_is_pushed() {
+    use RecordingStatus as R;
+    let check = async |status: R, word: &str, url: bool| {
+        let world = world();
+        let mut mapped = bot(&world);
+        mapped["push"]["key_mapper"] =
+            json!({"url": "{{call.recording_url}}", "status": "{{result.recording_status}}"});
+        world.bot("bot", mapped);
+        let call = analysed(&world, |row| row.recording_status = status);
+        run(&world, &call, None).await;
+        let stable =
+            format!("https://api.example.com/api/v1/recordings/{}.wav?token={}", call.call_id, call.recording_token);
+        let expect = if url { stable } else { String::new() };
+        let push = body(&world, &call, Channel::Push);
+        assert_eq!(push, json!({"url": expect, "status": word}), "{status:?}");
+        let webhook = body(&world, &call, Channel::Webhook);
+        assert_eq!(
+            (&webhook["recording_url"], &webhook["recording_status"]),
+            (&json!(expect), &json!(word)),
+            "{status:?}"
+        );
+    };
+    check(R::Complete, "complete", true).await;
+    check(R::Partial, "partial", true).await;
+    check(R::Pending, "pending", true).await;
+    check(R::Lost, "lost", false).await;
+    check(R::None, "none", false).await;
+}
+
+/// A new call of the bot whose push is answered so; the delivery as it is then.
+async fn pushed(
+    world: &World,
+    result: Result<domain::ports::OutboundAnswer, OutboundError>,
+    channel: Channel,
+) -> domain::delivery::DeliveryRow {
+    let call = analysed(world, |_| ());
+    run(world, &call, None).await;
+    world.outbound([result]);
+    run(world, &call, Some(channel)).await;
+    world.outside.lock().answers.clear();
+    world.delivery_row(call.call_id, channel).unwrap()
+}
+
+#[tokio::test]
+async fn a_push_endpoint_is_disabled_after_three_calls_that_got_410_and_enabled_by_a_new_bot() {
+    let world = world();
+    for _ in 0..2 {
+        assert_eq!(pushed(&world, status(410), Channel::Push).await.state, DeliveryState::Pending);
+    }
+    // One that is taken breaks the row.
+    assert_eq!(pushed(&world, status(200), Channel::Push).await.state, DeliveryState::Delivered);
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        waiting.push(pushed(&world, status(410), Channel::Push).await);
+    }
+    let third = pushed(&world, status(410), Channel::Push).await;
+    assert_eq!((third.state, third.why), (DeliveryState::Dead, Some(DeadWhy::EndpointGone)));
+    world.requests();
+
+    // Later calls, and those that waited for their next try, are not tried.
+    let later = pushed(&world, status(200), Channel::Push).await;
+    assert_eq!((later.state, later.why, later.tries), (DeliveryState::Dead, Some(DeadWhy::EndpointDisabled), 0));
+    world.advance(Duration::from_secs(10));
+    let platform = world.platform();
+    handle(&platform, &Job { call_id: waiting[0].call_id, channel: Some(Channel::Push) }).await.unwrap();
+    let row = world.delivery_row(waiting[0].call_id, Channel::Push).unwrap();
+    assert_eq!((row.state, row.why, row.tries), (DeliveryState::Dead, Some(DeadWhy::EndpointDisabled), 1));
+    assert_eq!(world.requests().len(), 0);
+    // The webhook is another endpoint.
+    assert_eq!(pushed(&world, status(200), Channel::Webhook).await.state, DeliveryState::Delivered);
+
+    // Replaced, with the same URL: an admin has looked at it.
+    let mut replaced = bot(&world);
+    replaced["version"] = json!(2);
+    world.bot("bot", replaced);
+    assert_eq!(pushed(&world, status(410), Channel::Push).await.state, DeliveryState::Pending, "three calls again");
+    assert_eq!(pushed(&world, status(200), Channel::Push).await.state, DeliveryState::Delivered);
+}
+
+#[tokio::test]
+async fn another_url_is_another_endpoint() {
+    let world = world();
+    assert_eq!(pushed(&world, status(410), Channel::Webhook).await.state, DeliveryState::Dead);
+    let mut moved = bot(&world);
+    moved["webhook"]["url"] = json!("https://hooks.example.com/new");
+    world.bot("bot", moved);
+    assert_eq!(pushed(&world, status(200), Channel::Webhook).await.state, DeliveryState::Delivered);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_is_left_alone_and_then_probed_by_one() {
+    let world = world();
+    let breaker = |world: &World| world.tables.lock().endpoints.values().next().map(|endpoint| endpoint.breaker);
+    for failures in 1..5 {
+        pushed(&world, Err(OutboundError::Timeout), Channel::Push).await;
+        assert_eq!(breaker(&world), Some(Breaker::Closed { failures }));
+    }
+    pushed(&world, status(502), Channel::Push).await;
+    let until = world.now() + Duration::from_secs(30);
+    assert_eq!(breaker(&world), Some(Breaker::Open { until, times: 1 }));
+    world.requests();
+
+    let first = pushed(&world, status(200), Channel::Push).await;
+    let second = pushed(&world, status(200), Channel::Push).await;
+    for row in [&first, &second] {
+        assert_eq!((row.state, row.tries), (DeliveryState::Pending, 0), "no try is used up");
+        assert!(row.due_at >= until && row.due_at <= until + Duration::from_secs(30), "{}", row.due_at);
+    }
+    assert_eq!(world.requests().len(), 0, "nobody waits for it");
+
+    // One probes; until it is back, the others wait.
+    world.advance(Duration::from_secs(60));
+    let platform = world.platform();
+    let probe = super::deliver::begin(&platform, first.call_id, Channel::Push).await.unwrap().unwrap();
+    assert!(super::deliver::begin(&platform, second.call_id, Channel::Push).await.unwrap().is_none());
+    world.outbound([Err(OutboundError::Timeout)]);
+    let outcome = super::deliver::exchange(&platform, &probe).await;
+    super::deliver::conclude(&platform, probe, outcome).await.unwrap();
+    let until = world.now() + Duration::from_secs(60);
+    assert_eq!(breaker(&world), Some(Breaker::Open { until, times: 2 }), "twice as long");
+    world.advance(Duration::from_secs(120));
+    world.outbound([status(200), status(200)]);
+    for row in [&first, &second] {
+        handle(&platform, &Job { call_id: row.call_id, channel: Some(Channel::Push) }).await.unwrap();
+        assert_eq!(world.delivery_row(row.call_id, Channel::Push).unwrap().state, DeliveryState::Delivered);
+    }
+    assert_eq!(breaker(&world), Some(Breaker::Closed { failures: 0 }));
+}
+
+#[tokio::test]
+async fn who_asks_to_be_left_alone_is_by_every_delivery_but_not_for_ever() {
+    let world = world();
+    let first = pushed(&world, answer(429, &[("retry-after", "120")], b""), Channel::Push).await;
+    let until = world.now() + Duration::from_secs(120);
+    assert!(first.due_at >= until);
+    let other = pushed(&world, status(200), Channel::Push).await;
+    assert!((other.state, other.tries) == (DeliveryState::Pending, 0) && other.due_at >= until);
+    world.advance(Duration::from_secs(180));
+    // Nonsense holds its own delivery back for a day, and the others for a quarter of an hour.
+    let long = pushed(&world, answer(503, &[("retry-after", "9223372036854775807")], b""), Channel::Push).await;
+    assert!(long.due_at >= world.now() + Duration::from_secs(86_400));
+    let other = pushed(&world, status(200), Channel::Push).await;
+    assert!(other.due_at <= world.now() + Duration::from_secs(900 + 30));
+}
+
+#[tokio::test]
+async fn what_is_held_back_longer_than_the_schedule_takes_is_dead() {
+    let world = world();
+    let call = analysed(&world, |_| ());
+    run(&world, &call, None).await;
+    for _ in 0..5 {
+        pushed(&world, Err(OutboundError::Timeout), Channel::Push).await;
+    }
+    let mut waited = Duration::ZERO;
+    let hour = Duration::from_secs(3600);
+    while world.delivery_row(call.call_id, Channel::Push).unwrap().state == DeliveryState::Pending {
+        assert!(waited < 200 * hour, "held back for ever");
+        waited += hour;
+        world.advance(hour);
+        // Somebody else's probe has just failed again.
+        let now = world.now();
+        for endpoint in world.tables.lock().endpoints.values_mut() {
+            endpoint.breaker = Breaker::Open { until: now + Duration::from_secs(900), times: 9 };
+        }
+        run(&world, &call, Some(Channel::Push)).await;
+    }
+    let row = world.delivery_row(call.call_id, Channel::Push).unwrap();
+    assert_eq!((row.state, row.why, row.tries), (DeliveryState::Dead, Some(DeadWhy::EndpointDown), 0));
+    assert!(waited > 75 * hour, "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_or_an_endpoint_table_that_is_down_uses_up_no_try() {
+    let world = world();
+    let call = analysed(&world, |_| ());
+    run(&world, &call, None).await;
+    world.outside.lock().objects_broken = true;
+    let platform = world.platform();
+    let job = Job { call_id: call.call_id, channel: Some(Channel::Push) };
+    assert!(handle(&platform, &job).await.is_err());
+    assert_eq!(world.delivery_row(call.call_id, Channel::Push).unwrap().tries, 0);
+    world.outside.lock().objects_broken = false;
+    world.outbound([status(200)]);
+    handle(&platform, &job).await.unwrap();
+    assert_eq!(world.delivery_row(call.call_id, Channel::Push).unwrap().tries, 1);
+}
+
+#[tokio::test]
+async fn workers_that_die_do_not_make_a_schedule_endless() {
+    let world = world();
+    let call = analysed(&world, |_| ());
+    run(&world, &call, None).await;
+    let platform = world.platform();
+    for _ in 0..10 {
+        assert!(super::deliver::begin(&platform, call.call_id, Channel::Push).await.unwrap().is_some());
+        world.advance(Duration::from_secs(30));
+    }
+    run(&world, &call, Some(Channel::Push)).await;
+    let row = world.delivery_row(call.call_id, Channel::Push).unwrap();
+    assert_eq!((row.state, row.why, row.tries), (DeliveryState::Dead, Some(DeadWhy::ScheduleOver), 10));
 }

@@ -1,33 +1,46 @@
-//! The end of one lost call: objects first, then the terminal write, then the announcement.
-//! It must never write the end before the recording it speaks of is stored.
+//! The end of one lost call: what is left of it is read, the end is written, and only who has written it stores what was
+//! left and announces the call. It must never store anything of a call that its server may still end itself: the whole
+//! recording of a server that came back would be overwritten by pieces.
 
 use std::time::Duration;
 
-use domain::call::{CallRow, Finisher, Terminal};
+use domain::call::{CallRow, Finisher, RecordingStatus, Terminal};
 use domain::outcome::EndReason;
 use domain::ports::{Job, Owned, QueueName, StoreError};
 use jiff::Timestamp;
 
 use crate::platform::Platform;
-use crate::salvage::{Salvaged, salvage};
+use crate::salvage::{Leftovers, Salvaged, find};
 
 /// Ends the call; `false` when someone else has. `last_seen`: the last heartbeat of the incarnation that held it.
 pub(super) async fn end(platform: &Platform, row: &CallRow, last_seen: Option<Timestamp>) -> Result<bool, StoreError> {
-    let saved = salvage(platform, row).await?;
+    let left = find(platform, row).await?;
     let now = platform.outside.clock.now();
-    let terminal = terminal(row, last_seen, saved, now);
+    let terminal = terminal(row, last_seen, left.found, now);
     let again = now + platform.settings.reap.announce_again;
     let by = Finisher::Reaper { dead: row.owner.clone() };
     if platform.tables.calls.finish(row.call_id, &by, &terminal, again).await? == Owned::Lost {
         return Ok(false);
     }
-    tracing::warn!(call.id = %row.call_id, server.id = %row.owner.server_id, recording = ?saved.recording, "a call's server was lost; ended");
+    domain::failpoint!("reap.ended");
+    tracing::warn!(call.id = %row.call_id, server.id = %row.owner.server_id, recording = ?left.found.recording, "a call's server was lost; ended");
     metrics::counter!("ringfleet_reap_calls_ended_total").increment(1);
+    if let Err(cause) = save(platform, row, left).await {
+        tracing::warn!(call.id = %row.call_id, error = %cause, "what is left of the call is not stored yet; analysis or push will");
+    }
     let job = Job { call_id: row.call_id, channel: None };
     if let Err(cause) = platform.outside.queues.send(QueueName::CallEnded, &row.bot_id, &job, Duration::ZERO).await {
         tracing::warn!(call.id = %row.call_id, error = %cause, "not announced; sweep will");
     }
+    domain::failpoint!("reap.announced");
     Ok(true)
+}
+
+async fn save(platform: &Platform, row: &CallRow, left: Leftovers) -> Result<(), StoreError> {
+    let saved = left.save(platform, row).await?;
+    platform.tables.calls.settle_recording(row.call_id, saved.recording).await?;
+    domain::failpoint!("reap.settled");
+    Ok(())
 }
 
 /// The call ended when it was last known to live: the later of the heartbeat and the end of the saved audio.
@@ -42,7 +55,11 @@ fn terminal(row: &CallRow, last_seen: Option<Timestamp>, saved: Salvaged, now: T
         end_reason: EndReason::ServerLost,
         sip_code: row.sip_code,
         duration_ms: u64::try_from(talked).unwrap_or(0),
-        recording_status: saved.recording,
+        // Not stored yet: a reader that comes now is told so.
+        recording_status: match saved.recording {
+            RecordingStatus::Partial | RecordingStatus::Complete => RecordingStatus::Pending,
+            none @ (RecordingStatus::None | RecordingStatus::Lost | RecordingStatus::Pending) => none,
+        },
         warnings: Vec::new(),
     }
 }

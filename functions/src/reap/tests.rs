@@ -138,8 +138,12 @@ async fn the_first_end_stands() {
         row.state = CallState::Ended;
         row.end_reason = Some(EndReason::BotHangup);
     }
+    // Its server came back in time and will upload the whole recording: pieces must not take its place.
+    let objects = CallObjects::of(&call);
+    world.object(&objects.checkpoint(1), &[0; 32_000]);
     assert!(!super::ending::end(&world.platform(), &row, None).await.unwrap());
     assert_eq!(world.row(call.call_id).end_reason, Some(EndReason::BotHangup));
+    assert!(world.read_object(&objects.recording()).is_none() && world.read_object(&objects.record()).is_none());
     assert_eq!(world.sent(QueueName::CallEnded), []);
 }
 

@@ -1,10 +1,13 @@
 //! A world for tests: the ports in memory, with the conditions that the real tables keep, and a clock that is set.
 //! It must never be kinder than the adapters: what is conditional there is conditional here.
 
+mod calls;
+mod deliveries;
+mod housekeeping;
 mod outside;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use axum::body::Body;
 use domain::api_key::{ApiKey, ApiKeyRow, BotScope, Role};
 use domain::bot::Bot;
 use domain::call::{AnalysisStatus, CallRow, CallState, Direction, RecordingStatus};
-use domain::delivery::{Channel, DeliveryRow, DeliveryState, webhook_id};
+use domain::delivery::{Channel, DeliveryRow, Target};
 use domain::fleet::ServerRow;
 use domain::ids::{BotId, CallId, Epoch, KeyId, Owner, ServerId, TrunkId};
 use domain::objects::CallObjects;
@@ -77,7 +80,11 @@ impl World {
                 trunks: tables.clone(),
                 calls: tables.clone(),
                 deliveries: tables.clone(),
-                servers: tables,
+                endpoints: tables.clone(),
+                housekeeping: tables.clone(),
+                idempotency: tables.clone(),
+                servers: tables.clone(),
+                spend: tables,
             },
             outside: Outside {
                 clock: outside.clone(),
@@ -89,6 +96,8 @@ impl World {
                 seal: outside,
             },
             settings: Arc::new(self.settings.lock().unwrap().clone()),
+            doorman: Arc::default(),
+            turns: Arc::default(),
         }
     }
 
@@ -109,7 +118,8 @@ impl World {
         let key = ApiKey::parse(text).unwrap();
         let mut row = ApiKeyRow {
             key_hash: key.hash(),
-            key_id: KeyId::parse(format!("key_{}", key.prefix())).unwrap(),
+            key_id: KeyId::parse(format!("key_{}", &key.hash().as_str()[..16])).unwrap(),
+            version: 1,
             prefix: key.prefix(),
             name: "test".into(),
             role: Role::Client,
@@ -168,7 +178,7 @@ impl World {
     pub(crate) fn call(&self, change: impl FnOnce(&mut CallRow)) -> CallRow {
         let number = {
             let mut minted = self.minted.lock().unwrap();
-            *minted += 1;
+            *minted = minted.wrapping_add(1);
             *minted
         };
         let now = self.now();
@@ -200,6 +210,8 @@ impl World {
             due_at: None,
             step_tries: 0,
             warnings: Vec::new(),
+            expired: BTreeSet::new(),
+            erased_at: None,
         };
         change(&mut row);
         self.tables.lock().calls.insert(row.call_id, CallEntry::Call(Box::new(row.clone())));
@@ -241,21 +253,8 @@ impl World {
         channel: Channel,
         change: impl FnOnce(&mut DeliveryRow),
     ) -> DeliveryRow {
-        let mut row = DeliveryRow {
-            call_id: call.call_id,
-            channel,
-            bot_id: call.bot_id.clone(),
-            state: DeliveryState::Pending,
-            tries: 0,
-            due_at: self.now(),
-            created_at: self.now(),
-            url: "https://crm.example.com/hook".into(),
-            method: "POST".into(),
-            webhook_id: webhook_id(call.call_id, channel),
-            body_key: "body".into(),
-            last_status: None,
-            delivered_at: None,
-        };
+        let to = Target { url: "https://crm.example.com/hook".into(), method: "POST".into() };
+        let mut row = DeliveryRow::new(call.call_id, channel, call.bot_id.clone(), to, "body".into(), self.now());
         change(&mut row);
         self.tables.lock().deliveries.insert((call.call_id, channel), row.clone());
         row

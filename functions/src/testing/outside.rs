@@ -1,7 +1,7 @@
 //! Clock, dice, bucket, queues, outbound client, seal and fleet for tests, scripted and recorded.
 //! A fake server keeps the rule that matters: it dials only after its row was put on a free id.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::call::{AnalysisStatus, CallRow, CallState, Direction, RecordingStatus};
-use domain::fleet::{Alive, DialAnswer, DialCommand, Refusal, ServerRow};
-use domain::ids::{BotId, CallId};
+use domain::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, Refusal, ServerRow};
+use domain::ids::{BotId, CallId, ServerId};
 use domain::ports::{
     CallEntry, Claim, Clock, Entropy, Fleet, FleetError, Job, Objects, Outbound, OutboundAnswer, OutboundError,
     OutboundRequest, QueueName, Queues, Seal, SealError, StoreError,
@@ -42,16 +42,21 @@ pub(crate) struct State {
     pub(crate) objects: HashMap<String, Vec<u8>>,
     pub(crate) sent: HashMap<QueueName, Vec<(Job, Duration)>>,
     pub(crate) queues_broken: bool,
+    pub(crate) objects_broken: bool,
     pub(crate) answers: VecDeque<Result<OutboundAnswer, OutboundError>>,
     pub(crate) requests: Vec<OutboundRequest>,
     pub(crate) acts: HashMap<String, VecDeque<Act>>,
     pub(crate) dialled: Vec<String>,
     pub(crate) commands: Vec<DialCommand>,
+    /// Commands that servers have received and neither taken nor refused: they may take them yet.
+    pub(crate) pending: Vec<(ServerRow, DialCommand)>,
     /// Servers that answer a knock.
     pub(crate) alive: Vec<ServerRow>,
     pub(crate) hung_up: Vec<CallId>,
     /// What servers say when they are told to hang up; `None` = not reachable.
     pub(crate) knows_call: Option<bool>,
+    /// Servers whose process is ending: they let nobody in again.
+    pub(crate) ending: Vec<ServerId>,
     dice: Arc<Counting>,
 }
 
@@ -62,14 +67,17 @@ impl State {
             objects: HashMap::new(),
             sent: HashMap::new(),
             queues_broken: false,
+            objects_broken: false,
             answers: VecDeque::new(),
             requests: Vec::new(),
             acts: HashMap::new(),
             dialled: Vec::new(),
             commands: Vec::new(),
+            pending: Vec::new(),
             alive: Vec::new(),
             hung_up: Vec::new(),
             knows_call: Some(true),
+            ending: Vec::new(),
             dice: Arc::new(Counting(Mutex::new(7))),
         }
     }
@@ -107,6 +115,9 @@ impl Objects for Outside {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        if self.state.lock().objects_broken {
+            return Err(StoreError::Unavailable { what: "bucket", cause: "switched off".into() });
+        }
         Ok(self.state.lock().objects.get(key).cloned().map(Bytes::from))
     }
 
@@ -117,6 +128,13 @@ impl Objects for Outside {
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.state.lock().objects.remove(key);
         Ok(())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let mut keys: Vec<String> =
+            self.state.lock().objects.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
+        keys.sort();
+        Ok(keys)
     }
 
     async fn presign(&self, key: &str, expires: Duration) -> Result<String, StoreError> {
@@ -194,6 +212,7 @@ impl Fleet for Outside {
                 Err(FleetError::NoAnswer("timeout".into()))
             }
             Act::Silent => {
+                self.state.lock().pending.push((server.clone(), command.clone()));
                 tokio::time::sleep(timeout).await;
                 Err(FleetError::NoAnswer("timeout".into()))
             }
@@ -216,6 +235,30 @@ impl Fleet for Outside {
             calls: there.calls,
             draining: there.draining,
         })
+    }
+
+    /// The server that knocks reach; it advertises what it was told in its next heartbeat, that is at once.
+    async fn drain(&self, server: &ServerRow, drain: bool, _: Duration) -> Result<DrainAnswer, FleetError> {
+        let mut state = self.state.lock();
+        let ending = state.ending.contains(&server.server_id);
+        let there = state.alive.iter_mut().find(|alive| alive.server_id == server.server_id);
+        let there = there.ok_or_else(|| FleetError::Unreachable("down".into()))?;
+        if there.epoch != server.epoch {
+            return Ok(DrainAnswer::WrongServer);
+        }
+        if ending && !drain {
+            return Ok(DrainAnswer::Ending);
+        }
+        there.draining = drain;
+        if let Some(row) = self.rows.lock().servers.get_mut(&there.server_id) {
+            row.draining = drain;
+        }
+        Ok(DrainAnswer::Done(Alive {
+            server_id: there.server_id.clone(),
+            epoch: there.epoch,
+            calls: there.calls,
+            draining: drain,
+        }))
     }
 }
 
@@ -249,6 +292,8 @@ fn take(rows: &Arc<Shared<Rows>>, command: &DialCommand) -> DialAnswer {
         due_at: None,
         step_tries: 0,
         warnings: command.warnings.clone(),
+        expired: BTreeSet::new(),
+        erased_at: None,
     };
     match rows.lock().claim(command.call_id, CallEntry::Call(Box::new(row.clone()))) {
         Claim::Claimed => DialAnswer::Accepted,

@@ -5,17 +5,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::api_key::{ApiKeyRow, KeyHash};
+use domain::api_key::{ApiKeyRow, KeyHash, Role};
 use domain::bot::Bot;
-use domain::call::{
-    Advance, AnalysisStatus, CallRow, CallState, FenceRow, Finisher, MAX_WARNINGS, NextStep, RecordingStatus, Terminal,
-};
+use domain::call::{CallRow, CallState};
 use domain::delivery::{AttemptRow, Channel, DeliveryRow, DeliveryState};
-use domain::fleet::ServerRow;
+use domain::endpoint::{EndpointId, EndpointRow};
+use domain::fleet::{FleetSummary, ServerRow};
+use domain::idempotency::{Entry, LetGo, Progress, ScopedKey};
 use domain::ids::{BotId, CallId, Epoch, Owner, ServerId, TrunkId};
-use domain::ports::{ApiKeys, Bots, CallEntry, Calls, Claim, Deliveries, Owned, Put, Servers, StoreError, Trunks};
+use domain::ports::{
+    ApiKeys, Bots, CallEntry, Claim, Deletion, Idempotency, KeyChange, KeyClaim, Owned, Put, Servers, Spend,
+    StoreError, Trunks,
+};
+use domain::retention::{self, Kind};
+use domain::spend::{Account, Hold, Money, Reserved};
 use domain::trunk::Trunk;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::Shared;
 
@@ -28,24 +34,54 @@ pub(crate) struct Rows {
     pub(crate) calls: BTreeMap<CallId, CallEntry>,
     pub(crate) deliveries: BTreeMap<(CallId, Channel), DeliveryRow>,
     pub(crate) attempts: Vec<AttemptRow>,
+    pub(crate) idempotency: BTreeMap<ScopedKey, Entry>,
+    pub(crate) endpoints: BTreeMap<(BotId, EndpointId), EndpointRow>,
     pub(crate) servers: BTreeMap<ServerId, ServerRow>,
+    /// Bots' days that were listed.
+    pub(crate) days_read: usize,
+    /// Operations that take as long as the SDK has patience, by their names here.
+    pub(crate) slow: Vec<&'static str>,
+    /// Operations that answer `Unavailable`, by their names here.
+    pub(crate) broken: Vec<&'static str>,
+    pub(crate) summary: Option<FleetSummary>,
+    /// Micro-units, by account.
+    pub(crate) spent: BTreeMap<String, u64>,
+    pub(crate) holds: BTreeMap<CallId, Hold>,
+    pub(crate) noted: BTreeMap<BotId, Date>,
+    pub(crate) progress: BTreeMap<(BotId, Kind), retention::Progress>,
     /// Every port answers `Unavailable` while set.
     pub(crate) down: bool,
 }
 
 impl Rows {
-    fn call(&mut self, id: CallId) -> Option<&mut CallRow> {
+    pub(super) fn call(&mut self, id: CallId) -> Option<&mut CallRow> {
         match self.calls.get_mut(&id) {
             Some(CallEntry::Call(row)) => Some(row),
             Some(CallEntry::Fenced(_)) | None => None,
         }
     }
 
-    fn live(&self) -> impl Iterator<Item = &CallRow> {
+    pub(super) fn live(&self) -> impl Iterator<Item = &CallRow> {
         self.calls.values().filter_map(|entry| match entry {
             CallEntry::Call(row) if row.state != CallState::Ended => Some(&**row),
             _ => None,
         })
+    }
+
+    fn has_admin(&self, hash: &KeyHash) -> bool {
+        self.keys.get(hash).is_some_and(|key| key.role == Role::Admin && key.active)
+    }
+
+    /// The delivery if it is pending, due by `now`, and has `tries` tries.
+    pub(super) fn due_delivery(
+        &mut self,
+        call: CallId,
+        channel: Channel,
+        tries: u32,
+        now: Timestamp,
+    ) -> Option<&mut DeliveryRow> {
+        let row = self.deliveries.get_mut(&(call, channel));
+        row.filter(|row| row.state == DeliveryState::Pending && row.due_at <= now && row.tries == tries)
     }
 
     pub(super) fn claim(&mut self, id: CallId, entry: CallEntry) -> Claim {
@@ -62,13 +98,37 @@ impl Rows {
 pub(super) struct Tables(pub(super) Arc<Shared<Rows>>);
 
 impl Tables {
-    fn rows(&self) -> Result<std::sync::MutexGuard<'_, Rows>, StoreError> {
+    pub(super) fn rows(&self) -> Result<std::sync::MutexGuard<'_, Rows>, StoreError> {
         let rows = self.0.lock();
         if rows.down { Err(StoreError::Unavailable { what: "tables", cause: "switched off".into() }) } else { Ok(rows) }
     }
+
+    pub(super) async fn stall(&self, operation: &'static str) {
+        let slow = self.0.lock().slow.contains(&operation);
+        if slow {
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        }
+    }
+
+    /// The rows for an operation that may be broken by itself.
+    pub(super) fn rows_for(&self, operation: &'static str) -> Result<std::sync::MutexGuard<'_, Rows>, StoreError> {
+        let rows = self.rows()?;
+        if rows.broken.contains(&operation) {
+            return Err(StoreError::Unavailable { what: operation, cause: "switched off".into() });
+        }
+        Ok(rows)
+    }
 }
 
-fn owned(holds: bool) -> Owned {
+fn deletion(stored: Option<u64>, wanted: Option<u64>) -> Deletion {
+    match stored {
+        None => Deletion::Missing,
+        Some(stored) if wanted.is_some_and(|wanted| wanted != stored) => Deletion::Conflict,
+        Some(_) => Deletion::Deleted,
+    }
+}
+
+pub(super) fn owned(holds: bool) -> Owned {
     if holds { Owned::Written } else { Owned::Lost }
 }
 
@@ -94,6 +154,30 @@ impl ApiKeys for Tables {
         Ok(())
     }
 
+    async fn replace(&self, row: &ApiKeyRow, replaces: u64, by: &KeyHash) -> Result<KeyChange, StoreError> {
+        let mut rows = self.rows()?;
+        if !rows.has_admin(by) {
+            return Ok(KeyChange::NotAdmin);
+        }
+        let Some(old) = rows.keys.get_mut(&row.key_hash).filter(|old| old.version == replaces) else {
+            return Ok(KeyChange::Conflict);
+        };
+        *old = ApiKeyRow { last_used_at: old.last_used_at, ..row.clone() };
+        Ok(KeyChange::Done)
+    }
+
+    async fn delete(&self, hash: &KeyHash, version: u64, by: &KeyHash) -> Result<KeyChange, StoreError> {
+        let mut rows = self.rows()?;
+        if !rows.has_admin(by) {
+            return Ok(KeyChange::NotAdmin);
+        }
+        if rows.keys.get(hash).is_none_or(|old| old.version != version) {
+            return Ok(KeyChange::Conflict);
+        }
+        rows.keys.remove(hash);
+        Ok(KeyChange::Done)
+    }
+
     async fn list(&self) -> Result<Vec<ApiKeyRow>, StoreError> {
         Ok(self.rows()?.keys.values().cloned().collect())
     }
@@ -102,11 +186,22 @@ impl ApiKeys for Tables {
 #[async_trait]
 impl Bots for Tables {
     async fn get(&self, id: &BotId) -> Result<Option<Bot>, StoreError> {
+        self.stall("bot").await;
         Ok(self.rows()?.bots.get(id).cloned())
     }
 
     async fn version(&self, id: &BotId, version: u64) -> Result<Option<Bot>, StoreError> {
         Ok(self.rows()?.bot_versions.get(&(id.clone(), version)).cloned())
+    }
+
+    async fn versions(&self, id: &BotId, before: Option<u64>, limit: u32) -> Result<Vec<Bot>, StoreError> {
+        let rows = self.rows()?;
+        let all = rows
+            .bot_versions
+            .iter()
+            .rev()
+            .filter(|((bot, version), _)| bot == id && before.is_none_or(|before| *version < before));
+        Ok(all.map(|(_, bot)| bot.clone()).take(limit as usize).collect())
     }
 
     async fn put(&self, bot: &Bot, replaces: Option<u64>) -> Result<Put, StoreError> {
@@ -124,8 +219,13 @@ impl Bots for Tables {
         Ok(Put::Stored)
     }
 
-    async fn delete(&self, id: &BotId) -> Result<bool, StoreError> {
-        Ok(self.rows()?.bots.remove(id).is_some())
+    async fn delete(&self, id: &BotId, version: Option<u64>) -> Result<Deletion, StoreError> {
+        let mut rows = self.rows()?;
+        let found = deletion(rows.bots.get(id).map(|bot| bot.version), version);
+        if found == Deletion::Deleted {
+            rows.bots.remove(id);
+        }
+        Ok(found)
     }
 
     async fn list(&self) -> Result<Vec<Bot>, StoreError> {
@@ -141,6 +241,7 @@ impl Bots for Tables {
 #[async_trait]
 impl Trunks for Tables {
     async fn get(&self, id: &TrunkId) -> Result<Option<Trunk>, StoreError> {
+        self.stall("trunk").await;
         Ok(self.rows()?.trunks.get(id).cloned())
     }
 
@@ -153,8 +254,13 @@ impl Trunks for Tables {
         Ok(Put::Stored)
     }
 
-    async fn delete(&self, id: &TrunkId) -> Result<bool, StoreError> {
-        Ok(self.rows()?.trunks.remove(id).is_some())
+    async fn delete(&self, id: &TrunkId, version: Option<u64>) -> Result<Deletion, StoreError> {
+        let mut rows = self.rows()?;
+        let found = deletion(rows.trunks.get(id).map(|trunk| trunk.version), version);
+        if found == Deletion::Deleted {
+            rows.trunks.remove(id);
+        }
+        Ok(found)
     }
 
     async fn list(&self) -> Result<Vec<Trunk>, StoreError> {
@@ -163,216 +269,36 @@ impl Trunks for Tables {
 }
 
 #[async_trait]
-impl Calls for Tables {
-    async fn create(&self, row: &CallRow) -> Result<Claim, StoreError> {
-        Ok(self.rows()?.claim(row.call_id, CallEntry::Call(Box::new(row.clone()))))
+impl Idempotency for Tables {
+    async fn get(&self, key: &ScopedKey) -> Result<Option<Entry>, StoreError> {
+        Ok(self.rows()?.idempotency.get(key).cloned())
     }
 
-    async fn fence(&self, fence: &FenceRow) -> Result<Claim, StoreError> {
-        Ok(self.rows()?.claim(fence.call_id, CallEntry::Fenced(fence.clone())))
-    }
-
-    async fn get(&self, id: CallId) -> Result<Option<CallEntry>, StoreError> {
-        Ok(self.rows()?.calls.get(&id).cloned())
-    }
-
-    async fn advance(&self, id: CallId, owner: &Owner, step: &Advance) -> Result<Owned, StoreError> {
+    async fn claim(&self, entry: &Entry, over: Option<&Entry>) -> Result<KeyClaim, StoreError> {
         let mut rows = self.rows()?;
-        let Some(row) = rows.call(id).filter(|row| row.owner == *owner && row.state != CallState::Ended) else {
-            return Ok(Owned::Lost);
-        };
-        let (state, at) = match step {
-            Advance::Dialing => (CallState::Dialing, None),
-            Advance::Ringing { at } => (CallState::Ringing, Some(*at)),
-            Advance::Answered { at } => (CallState::Answered, Some(*at)),
-            Advance::Checkpoint { count } => {
-                row.checkpoints = *count;
-                return Ok(Owned::Written);
+        if let Some(there) = rows.idempotency.get(&entry.key) {
+            let is_as_read = over.is_some_and(|over| there.is_held_as(over) && there.progress == over.progress);
+            if !is_as_read {
+                return Ok(KeyClaim::Exists(there.clone()));
             }
+        }
+        rows.idempotency.insert(entry.key.clone(), entry.clone());
+        Ok(KeyClaim::Claimed)
+    }
+
+    async fn let_go(&self, held: &Entry, how: LetGo) -> Result<Owned, StoreError> {
+        let mut rows = self.rows_for("let_go")?;
+        let Some(there) = rows.idempotency.get(&held.key).cloned() else {
+            return Ok(owned(how == LetGo::Release));
         };
-        if !row.state.may_become(state) {
+        if !(there.is_held_as(held) && there.progress == Progress::InFlight) {
             return Ok(Owned::Lost);
         }
-        row.state = state;
-        match state {
-            CallState::Ringing => row.ringing_at = at,
-            CallState::Answered => row.answered_at = at,
-            _ => {}
-        }
-        Ok(Owned::Written)
-    }
-
-    async fn finish(
-        &self,
-        id: CallId,
-        by: &Finisher,
-        terminal: &Terminal,
-        due_at: Timestamp,
-    ) -> Result<Owned, StoreError> {
-        let mut rows = self.rows()?;
-        let Some(row) = rows.call(id).filter(|row| row.owner == *by.owner() && row.state != CallState::Ended) else {
-            return Ok(Owned::Lost);
+        match there.let_go(how) {
+            Some(entry) => rows.idempotency.insert(held.key.clone(), entry),
+            None => rows.idempotency.remove(&held.key),
         };
-        row.state = CallState::Ended;
-        row.ended_at = Some(terminal.ended_at);
-        row.answered_at = terminal.answered_at;
-        row.end_reason = Some(terminal.end_reason);
-        row.sip_code = terminal.sip_code;
-        row.duration_ms = terminal.duration_ms;
-        row.recording_status = terminal.recording_status;
-        row.analysis_status = AnalysisStatus::Pending;
-        row.next_step = Some(NextStep::Announce);
-        row.due_at = Some(due_at);
-        row.step_tries = 0;
         Ok(Owned::Written)
-    }
-
-    async fn settle_recording(&self, id: CallId, status: RecordingStatus) -> Result<Owned, StoreError> {
-        let mut rows = self.rows()?;
-        let row = rows
-            .call(id)
-            .filter(|row| row.state == CallState::Ended && row.recording_status == RecordingStatus::Pending);
-        let holds = row.is_some();
-        if let Some(row) = row {
-            row.recording_status = status;
-        }
-        Ok(owned(holds))
-    }
-
-    async fn take_step(
-        &self,
-        id: CallId,
-        from: &[NextStep],
-        to: Option<NextStep>,
-        due_at: Timestamp,
-    ) -> Result<Owned, StoreError> {
-        let mut rows = self.rows()?;
-        let row = rows.call(id).filter(|row| row.next_step.is_some_and(|step| from.contains(&step)));
-        let holds = row.is_some();
-        if let Some(row) = row {
-            row.next_step = to;
-            row.due_at = to.map(|_| due_at);
-            row.step_tries = 0;
-        }
-        Ok(owned(holds))
-    }
-
-    async fn defer_step(&self, id: CallId, step: NextStep, due_at: Timestamp) -> Result<Option<u32>, StoreError> {
-        let mut rows = self.rows()?;
-        Ok(rows.call(id).filter(|row| row.next_step == Some(step)).map(|row| {
-            row.due_at = Some(due_at);
-            row.step_tries += 1;
-            row.step_tries
-        }))
-    }
-
-    async fn note_analysis(
-        &self,
-        id: CallId,
-        status: AnalysisStatus,
-        disposition: Option<&str>,
-    ) -> Result<(), StoreError> {
-        if let Some(row) = self.rows()?.call(id) {
-            row.analysis_status = status;
-            row.disposition = disposition.map(str::to_owned);
-        }
-        Ok(())
-    }
-
-    async fn warn(&self, id: CallId, warnings: &[String]) -> Result<(), StoreError> {
-        if let Some(row) = self.rows()?.call(id) {
-            row.warnings.extend(warnings.iter().cloned());
-            row.warnings.truncate(MAX_WARNINGS);
-        }
-        Ok(())
-    }
-
-    async fn open_on(&self, server: &ServerId) -> Result<Vec<CallRow>, StoreError> {
-        Ok(self.rows()?.live().filter(|row| row.owner.server_id == *server).cloned().collect())
-    }
-
-    async fn owners_of_open(&self) -> Result<Vec<Owner>, StoreError> {
-        Ok(self.rows()?.live().map(|row| row.owner.clone()).collect())
-    }
-
-    async fn due(&self, step: NextStep, now: Timestamp, limit: u32) -> Result<Vec<CallId>, StoreError> {
-        let rows = self.rows()?;
-        let due = rows.calls.values().filter_map(|entry| match entry {
-            CallEntry::Call(row) if row.next_step == Some(step) && row.due_at.is_some_and(|due| due <= now) => {
-                Some(row.call_id)
-            }
-            _ => None,
-        });
-        Ok(due.take(limit as usize).collect())
-    }
-}
-
-#[async_trait]
-impl Deliveries for Tables {
-    async fn create(&self, row: &DeliveryRow) -> Result<bool, StoreError> {
-        let mut rows = self.rows()?;
-        let key = (row.call_id, row.channel);
-        let new = !rows.deliveries.contains_key(&key);
-        rows.deliveries.entry(key).or_insert_with(|| row.clone());
-        Ok(new)
-    }
-
-    async fn get(&self, call: CallId, channel: Channel) -> Result<Option<DeliveryRow>, StoreError> {
-        Ok(self.rows()?.deliveries.get(&(call, channel)).cloned())
-    }
-
-    async fn begin_try(
-        &self,
-        call: CallId,
-        channel: Channel,
-        tries: u32,
-        now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<Owned, StoreError> {
-        let mut rows = self.rows()?;
-        let row = rows.deliveries.get_mut(&(call, channel));
-        let row = row.filter(|row| row.state == DeliveryState::Pending && row.due_at <= now && row.tries == tries);
-        let holds = row.is_some();
-        if let Some(row) = row {
-            row.tries += 1;
-            row.due_at = lease_until;
-        }
-        Ok(owned(holds))
-    }
-
-    async fn end_try(
-        &self,
-        attempt: &AttemptRow,
-        state: DeliveryState,
-        due_at: Timestamp,
-    ) -> Result<Owned, StoreError> {
-        let mut rows = self.rows()?;
-        let row = rows.deliveries.get_mut(&(attempt.call_id, attempt.channel));
-        let Some(row) = row.filter(|row| row.state == DeliveryState::Pending && row.tries == attempt.n) else {
-            return Ok(Owned::Lost);
-        };
-        row.state = state;
-        row.due_at = due_at;
-        row.last_status = attempt.status;
-        row.delivered_at = (state == DeliveryState::Delivered).then_some(due_at);
-        rows.attempts.push(attempt.clone());
-        Ok(Owned::Written)
-    }
-
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(CallId, Channel)>, StoreError> {
-        let rows = self.rows()?;
-        let due = rows.deliveries.iter().filter(|(_, row)| row.state == DeliveryState::Pending && row.due_at <= now);
-        Ok(due.map(|(key, _)| *key).take(limit as usize).collect())
-    }
-
-    async fn attempts(&self, call: CallId, channel: Channel) -> Result<Vec<AttemptRow>, StoreError> {
-        let rows = self.rows()?;
-        Ok(rows
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.call_id == call && attempt.channel == channel)
-            .cloned()
-            .collect())
     }
 }
 
@@ -405,6 +331,7 @@ impl Servers for Tables {
 
     /// By the id's first byte, so that a test knows who lies where.
     async fn of_shard(&self, shard: u16) -> Result<Vec<ServerRow>, StoreError> {
+        self.stall("servers").await;
         let rows = self.rows()?;
         let of = |server: &&ServerRow| u16::from(server.server_id.as_str().as_bytes()[0]) % 4 == shard;
         Ok(rows.servers.values().filter(of).cloned().collect())
@@ -416,5 +343,63 @@ impl Servers for Tables {
 
     async fn all(&self) -> Result<Vec<ServerRow>, StoreError> {
         Ok(self.rows()?.servers.values().cloned().collect())
+    }
+
+    async fn put_summary(&self, summary: &FleetSummary) -> Result<(), StoreError> {
+        let mut rows = self.rows()?;
+        if rows.summary.as_ref().is_none_or(|old| old.summed_at <= summary.summed_at) {
+            rows.summary = Some(summary.clone());
+        }
+        Ok(())
+    }
+
+    async fn summary(&self) -> Result<Option<FleetSummary>, StoreError> {
+        Ok(self.rows()?.summary.clone())
+    }
+}
+
+#[async_trait]
+impl Spend for Tables {
+    async fn reserve(&self, hold: &Hold) -> Result<Reserved, StoreError> {
+        let mut rows = self.rows()?;
+        if rows.holds.contains_key(&hold.call_id) {
+            return Ok(Reserved::Held);
+        }
+        let spent = |account: &Account| rows.spent.get(&account.key()).copied().unwrap_or(0);
+        let over = |account: &&Account| spent(account) + hold.reserved.as_micros() > account.ceiling.as_micros();
+        if let Some(over) = hold.accounts.iter().find(over) {
+            return Ok(Reserved::Over(over.clone()));
+        }
+        for account in &hold.accounts {
+            *rows.spent.entry(account.key()).or_default() += hold.reserved.as_micros();
+        }
+        rows.holds.insert(hold.call_id, hold.clone());
+        Ok(Reserved::Held)
+    }
+
+    async fn held(&self, call: CallId) -> Result<Option<Hold>, StoreError> {
+        Ok(self.rows()?.holds.get(&call).cloned())
+    }
+
+    async fn settle(&self, hold: &Hold, cost: Money) -> Result<Owned, StoreError> {
+        let mut rows = self.rows()?;
+        if rows.holds.remove(&hold.call_id).is_none() {
+            return Ok(Owned::Lost);
+        }
+        for account in &hold.accounts {
+            let spent = rows.spent.entry(account.key()).or_default();
+            *spent = *spent + cost.as_micros() - hold.reserved.as_micros();
+        }
+        Ok(Owned::Written)
+    }
+
+    async fn spent(&self, account: &Account) -> Result<Money, StoreError> {
+        Ok(Money::micros(self.rows()?.spent.get(&account.key()).copied().unwrap_or(0)))
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<CallId>, StoreError> {
+        let rows = self.rows()?;
+        let due = rows.holds.values().filter(|hold| hold.due_at <= now).map(|hold| hold.call_id);
+        Ok(due.take(limit as usize).collect())
     }
 }

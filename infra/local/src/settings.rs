@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use infra::config::{
-    AwsConfig, ConfigError, EgressConfig, LlmConfig, NamesConfig, Periods, TelemetryConfig, load_over,
+    AwsConfig, ConfigError, EgressConfig, LlmConfig, NamesConfig, Periods, PricesConfig, TelemetryConfig, load_over,
 };
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -50,6 +50,9 @@ pub struct Settings {
     /// How clients reach the API, where that is not `http`.
     #[serde(default)]
     pub public_url: Option<String>,
+    /// Proxies in front of `http` whose `X-Forwarded-For` is believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<ipnet::IpNet>,
     /// The admin key, instead of one minted at the first start.
     #[serde(default)]
     pub admin_key: Option<SecretString>,
@@ -64,6 +67,9 @@ pub struct Settings {
     /// The same in Secrets Manager (name or ARN), instead of a file.
     #[serde(default)]
     pub fleet_secret_id: Option<String>,
+    /// The key that the data keys among those secrets are wrapped with; beside the secrets' file if none.
+    #[serde(default)]
+    pub wrap_key_file: Option<PathBuf>,
     /// Where the embedded AWS listens; not used with an endpoint from outside.
     pub aws_listen: SocketAddr,
     #[serde(default)]
@@ -76,6 +82,8 @@ pub struct Settings {
     pub periods: Periods,
     #[serde(default)]
     pub llm: LlmConfig,
+    #[serde(default)]
+    pub prices: PricesConfig,
     #[serde(default)]
     pub telemetry: TelemetryConfig,
     #[serde(default)]
@@ -126,6 +134,7 @@ impl Settings {
         self.fleet_mode = FleetMode::Embedded;
         self.fleet_secret_file = None;
         self.fleet_secret_id = None;
+        self.wrap_key_file = None;
         self.fleet.sip.set_port(0);
         self.fleet.http.set_port(0);
         self

@@ -5,11 +5,12 @@
 use std::fmt;
 use std::rc::Rc;
 
+use domain::near::nearest;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use toml::Value;
 
-use super::{ConfigError, near};
+use super::ConfigError;
 
 const FLAGS: &str = "the command line";
 
@@ -147,7 +148,7 @@ impl Node {
         };
         let full =
             |field: &str| if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.key()) };
-        let nearest = near::nearest(unknown, fields.iter().copied()).map(full);
+        let nearest = nearest(unknown, fields.iter().copied()).map(full);
         Err(Failure(ConfigError::UnknownKey { key: full(unknown), place: place.to_owned(), nearest }))
     }
 

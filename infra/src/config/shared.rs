@@ -70,6 +70,8 @@ pub struct EgressConfig {
     pub allow_http: bool,
     /// Hosts that are refused with all below them: the deployment's own names.
     pub deny_hosts: Vec<String>,
+    /// Addresses that are refused though they are public: the deployment's own, whatever name leads there.
+    pub deny_cidrs: Vec<IpNet>,
 }
 
 /// A length of time as people write it: `250ms`, `5s`, `1m 30s`, `2h`.
@@ -142,6 +144,8 @@ pub struct Periods {
     pub reap_stale: Period,
     /// Between two sweeps.
     pub sweep: Period,
+    /// Between two passes that delete what bots don't keep any longer.
+    pub retain: Period,
     /// Between two stored blocks of a recording under way.
     pub checkpoint: Period,
     /// `call-ended` is sent this long after the end even if the recording isn't up yet.
@@ -150,6 +154,12 @@ pub struct Periods {
     pub retry: Vec<Period>,
     /// Each wait is stretched or shrunk by up to this many percent.
     pub retry_jitter_percent: u32,
+    /// So many failures of one endpoint in a row, and its deliveries are held back.
+    pub breaker_after: u32,
+    /// For so long at first; doubled each time a probe fails.
+    pub breaker_pause: Period,
+    /// And never longer than this between two probes.
+    pub breaker_longest: Period,
     /// After SIGTERM, live calls may go on this long.
     pub drain: Period,
 }
@@ -157,15 +167,20 @@ pub struct Periods {
 impl Default for Periods {
     fn default() -> Self {
         let schedule = domain::delivery::Schedule::default();
+        let breaker = domain::endpoint::BreakerRules::default();
         Self {
             heartbeat: Period::seconds(2),
             reap: Period::seconds(10),
             reap_stale: Period::seconds(30),
             sweep: Period::seconds(60),
+            retain: Period::seconds(3600),
             checkpoint: Period::seconds(30),
             announce_by: Period::seconds(60),
             retry: schedule.delays.into_iter().map(Period).collect(),
             retry_jitter_percent: schedule.jitter_percent,
+            breaker_after: breaker.after,
+            breaker_pause: Period(breaker.pause),
+            breaker_longest: Period(breaker.longest),
             drain: Period::seconds(15 * 60),
         }
     }
@@ -177,6 +192,15 @@ impl Periods {
         domain::delivery::Schedule {
             delays: self.retry.iter().map(|period| period.0).collect(),
             jitter_percent: self.retry_jitter_percent,
+        }
+    }
+
+    /// When deliveries to an endpoint are held back.
+    pub fn breaker(&self) -> domain::endpoint::BreakerRules {
+        domain::endpoint::BreakerRules {
+            after: self.breaker_after.max(1),
+            pause: self.breaker_pause.0,
+            longest: self.breaker_longest.0.max(self.breaker_pause.0),
         }
     }
 }

@@ -92,7 +92,7 @@ fn variables_are_read_as_what_their_field_is() {
         EgressConfig {
             allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
             allow_http: true,
-            deny_hosts: Vec::new()
+            ..EgressConfig::default()
         }
     );
     assert_eq!(settings.periods.retry, [Period::seconds(1), Period::seconds(120)]);

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, Delete, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use domain::bot::Bot;
 use domain::ids::BotId;
-use domain::ports::{Bots, Put, StoreError};
+use domain::ports::{Bots, Deletion, Put, StoreError};
 
 use super::item::{DOC, Item, doc_of, document, number, text, text_in};
+use super::transact::{Transacted, transact};
 use super::write::{Condition, put_part};
 use crate::errors::{corrupt, refused, store_error, unavailable};
 use crate::schema::{Names, Table};
@@ -100,51 +99,12 @@ impl DynamoBots {
         Ok(TransactWriteItem::builder().delete(delete.build().map_err(|e| refused(WHAT, e))?).build())
     }
 
-    async fn transact(&self, parts: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
-        match self.client.transact_write_items().set_transact_items(Some(parts)).send().await {
-            Ok(_) => Ok(Transacted::Done),
-            Err(SdkError::ServiceError(service)) if service.err().is_transaction_canceled_exception() => {
-                match service.into_err() {
-                    TransactWriteItemsError::TransactionCanceledException(canceled) => {
-                        judge(canceled.cancellation_reasons())
-                    }
-                    _ => Err(refused(WHAT, "a cancellation that is none")),
-                }
-            }
-            Err(error) => Err(store_error(WHAT, error)),
-        }
-    }
-
     async fn owner_of(&self, number: &str) -> Result<Option<BotId>, StoreError> {
         let Some(item) = self.find(&self.numbers, Item::from([("number".to_owned(), text(number))])).await? else {
             return Ok(None);
         };
         BotId::parse(text_in(WHAT, &item, "bot_id")?).map(Some).map_err(|e| corrupt(WHAT, e))
     }
-}
-
-/// How a transaction ended.
-#[derive(Debug, PartialEq, Eq)]
-enum Transacted {
-    Done,
-    /// The condition of the part with this index did not hold.
-    Failed(usize),
-    /// Another transaction held one of the rows.
-    Contended,
-}
-
-fn judge(reasons: &[CancellationReason]) -> Result<Transacted, StoreError> {
-    let code = |reason: &CancellationReason| reason.code().unwrap_or("None").to_owned();
-    let codes: Vec<String> = reasons.iter().map(code).collect();
-    if let Some(index) = codes.iter().position(|code| code == "ConditionalCheckFailed") {
-        return Ok(Transacted::Failed(index));
-    }
-    if codes.iter().any(|code| code == "TransactionConflict") {
-        return Ok(Transacted::Contended);
-    }
-    let later = codes.iter().any(|code| code == "ThrottlingError" || code == "ProvisionedThroughputExceeded");
-    let cause = codes.into_iter().filter(|code| code != "None").collect::<Vec<_>>().join(", ");
-    Err(if later { unavailable(WHAT, cause) } else { refused(WHAT, cause) })
 }
 
 #[async_trait]
@@ -159,6 +119,32 @@ impl Bots for DynamoBots {
         self.find(&self.versions, key).await?.map(|item| document(WHAT, &item)).transpose()
     }
 
+    async fn versions(&self, id: &BotId, before: Option<u64>, limit: u32) -> Result<Vec<Bot>, StoreError> {
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.versions)
+            .key_condition_expression("bot_id = :bot_id")
+            .expression_attribute_values(":bot_id", text(id.as_str()))
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
+        if let Some(before) = before {
+            query = query
+                .key_condition_expression("bot_id = :bot_id AND #version < :before")
+                .expression_attribute_names("#version", "version")
+                .expression_attribute_values(":before", number(before));
+        }
+        let mut pages = query.into_paginator().items().send();
+        let mut bots = Vec::new();
+        while bots.len() < limit as usize
+            && let Some(item) = pages.next().await
+        {
+            bots.push(document(WHAT, &item.map_err(|e| store_error(WHAT, e))?)?);
+        }
+        Ok(bots)
+    }
+
     /// A bot made anew under a deleted one's id should go on counting its versions: an equal version is overwritten.
     async fn put(&self, bot: &Bot, replaces: Option<u64>) -> Result<Put, StoreError> {
         for _ in 0..TRIES {
@@ -167,7 +153,7 @@ impl Bots for DynamoBots {
                 return Ok(Put::Conflict);
             }
             let (parts, claimed) = self.replacement(bot, old.as_ref(), replaces)?;
-            match self.transact(parts).await? {
+            match transact(&self.client, WHAT, parts).await? {
                 Transacted::Done => return Ok(Put::Stored),
                 Transacted::Contended => {}
                 Transacted::Failed(index @ 2..) if index - 2 < claimed.len() => {
@@ -183,24 +169,23 @@ impl Bots for DynamoBots {
         Err(unavailable(WHAT, "too many writers at once"))
     }
 
-    async fn delete(&self, id: &BotId) -> Result<bool, StoreError> {
+    async fn delete(&self, id: &BotId, version: Option<u64>) -> Result<Deletion, StoreError> {
         for _ in 0..TRIES {
             let Some(old) = self.get(id).await? else {
-                return Ok(false);
+                return Ok(Deletion::Missing);
             };
-            let delete = Delete::builder()
-                .table_name(&self.bots)
-                .key("bot_id", text(id.as_str()))
-                .condition_expression("#version = :version")
-                .expression_attribute_names("#version", "version")
-                .expression_attribute_values(":version", number(old.version));
-            let mut parts =
-                vec![TransactWriteItem::builder().delete(delete.build().map_err(|e| refused(WHAT, e))?).build()];
+            if version.is_some_and(|version| version != old.version) {
+                return Ok(Deletion::Conflict);
+            }
+            let bot = Item::from([("bot_id".to_owned(), text(id.as_str()))]);
+            let unchanged = Condition::when("#version = :version").value(":version", number(old.version));
+            let delete = unchanged.delete_part(WHAT, &self.bots, bot)?;
+            let mut parts = vec![TransactWriteItem::builder().delete(delete).build()];
             for number in old.numbers.iter().collect::<BTreeSet<_>>() {
                 parts.push(self.release(number, id)?);
             }
-            if self.transact(parts).await? == Transacted::Done {
-                return Ok(true);
+            if transact(&self.client, WHAT, parts).await? == Transacted::Done {
+                return Ok(Deletion::Deleted);
             }
         }
         Err(unavailable(WHAT, "too many writers at once"))
@@ -217,23 +202,5 @@ impl Bots for DynamoBots {
 
     async fn by_number(&self, number: &str) -> Result<Option<BotId>, StoreError> {
         self.owner_of(number).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cancelled_transaction_says_why() {
-        let check = |codes: &[&str], expect: Option<Transacted>| {
-            let reasons: Vec<_> = codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
-            assert_eq!(judge(&reasons).ok(), expect, "{codes:?}");
-        };
-        check(&["None", "None", "ConditionalCheckFailed"], Some(Transacted::Failed(2)));
-        check(&["ConditionalCheckFailed", "None"], Some(Transacted::Failed(0)));
-        check(&["TransactionConflict", "None"], Some(Transacted::Contended));
-        check(&["None", "ValidationError"], None);
-        check(&["ThrottlingError"], None);
     }
 }

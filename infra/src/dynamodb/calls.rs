@@ -10,17 +10,23 @@ use domain::call::{
     Advance, AnalysisStatus, CallRow, CallState, FenceRow, Finisher, MAX_WARNINGS, NextStep, RecordingStatus, Terminal,
 };
 use domain::call::{bot_day, open_on, step_shard};
-use domain::ids::{CallId, Owner, ServerId};
+use domain::call_list::CallPosition;
+use domain::ids::{BotId, CallId, Owner, ServerId};
 use domain::ports::{CallEntry, Calls, Claim, Owned, StoreError};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::item::{Item, item_of, moment, number, number_in, row_of, text, text_in, value_of};
 use super::write::{Change, Condition, Conditional, key, put};
 use crate::errors::{corrupt, refused, store_error, unavailable};
 use crate::schema::{BY_OPEN_ON, BY_STEP, Names, TTL, Table};
 
+mod day;
+use day::DayShard;
+
 const WHAT: &str = "Calls";
+const BOT_DAY: &str = "bot_day";
 const OPEN_ON: &str = "open_on";
 const STEP: &str = "step";
 /// A fence is tidied away after this: no server takes a command that old.
@@ -154,7 +160,7 @@ impl Calls for DynamoCalls {
     async fn create(&self, row: &CallRow) -> Result<Claim, StoreError> {
         let mut item = item_of(WHAT, row)?;
         let shard = row.call_id.shard(self.shards);
-        item.insert("bot_day".to_owned(), text(bot_day(&row.bot_id, row.date(), shard)));
+        item.insert(BOT_DAY.to_owned(), text(bot_day(&row.bot_id, row.date(), shard)));
         if row.state != CallState::Ended {
             item.insert(OPEN_ON.to_owned(), text(open_on(&row.owner.server_id)));
         }
@@ -334,6 +340,28 @@ impl Calls for DynamoCalls {
         due.sort();
         due.truncate(limit as usize);
         Ok(due.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn of_day(
+        &self,
+        bot: &BotId,
+        date: Date,
+        before: &CallPosition,
+        limit: u32,
+    ) -> Result<Vec<CallPosition>, StoreError> {
+        let limit = limit as usize;
+        let shards = (0..self.shards).map(|shard| {
+            let shard = DayShard { bot_day: bot_day(bot, date, shard), before: *before, limit };
+            async move { shard.read(&self.client, &self.table).await }
+        });
+        let mut found = try_join_all(shards).await?.concat();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    async fn of_ids(&self, ids: &[CallId]) -> Result<Vec<CallRow>, StoreError> {
+        self.rows(ids).await
     }
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use domain::delivery::{AttemptRow, Channel, DeliveryRow, DeliveryState, due_shard};
+use domain::delivery::{AttemptRow, Channel, DeadWhy, DeliveryRow, DeliveryState, Next, due_shard};
 use domain::ids::CallId;
 use domain::ports::{Deliveries, Owned, StoreError};
 use futures_util::future::try_join_all;
@@ -41,6 +41,11 @@ impl DynamoDeliveries {
         }
     }
 
+    async fn change(&self, call: CallId, channel: Channel, change: Change) -> Result<Owned, StoreError> {
+        let held = change.send(&self.client, WHAT, &self.table, delivery_key(call, channel)).await?.held();
+        Ok(if held { Owned::Written } else { Owned::Lost })
+    }
+
     async fn due_in(&self, shard: u16, now: Timestamp, limit: u32) -> Result<Vec<(i64, CallId, Channel)>, StoreError> {
         let query = self
             .client
@@ -58,6 +63,14 @@ impl DynamoDeliveries {
     }
 }
 
+/// The row is pending, due by `now`, and nobody has begun a try since it was read with `tries`.
+fn due_with(tries: u32, now: Timestamp) -> Result<Condition, StoreError> {
+    Ok(Condition::when("#state = :pending AND #tries = :tries AND #due_at <= :now")
+        .value(":pending", value_of(WHAT, &DeliveryState::Pending)?)
+        .value(":tries", number(tries))
+        .value(":now", moment(now)))
+}
+
 fn read_due(item: &Item) -> Result<(i64, CallId, Channel), StoreError> {
     let id = CallId::parse(text_in(WHAT, item, "call_id")?).map_err(|e| corrupt(WHAT, e))?;
     let channel = item.get("channel").cloned().ok_or_else(|| corrupt(WHAT, "no channel"))?;
@@ -65,11 +78,11 @@ fn read_due(item: &Item) -> Result<(i64, CallId, Channel), StoreError> {
     Ok((number_in(WHAT, item, "due_at")?, id, channel))
 }
 
-fn key(call: CallId, channel: Channel) -> Item {
+pub(super) fn delivery_key(call: CallId, channel: Channel) -> Item {
     Item::from([("call_id".to_owned(), text(call.to_string())), ("channel".to_owned(), text(channel.as_str()))])
 }
 
-fn attempts_key(call: CallId, channel: Channel) -> String {
+pub(super) fn attempts_key(call: CallId, channel: Channel) -> String {
     format!("{call}#{}", channel.as_str())
 }
 
@@ -85,8 +98,12 @@ impl Deliveries for DynamoDeliveries {
     }
 
     async fn get(&self, call: CallId, channel: Channel) -> Result<Option<DeliveryRow>, StoreError> {
-        let request =
-            self.client.get_item().table_name(&self.table).set_key(Some(key(call, channel))).consistent_read(true);
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(delivery_key(call, channel)))
+            .consistent_read(true);
         let found = request.send().await.map_err(|e| store_error(WHAT, e))?;
         found.item.map(|item| row_of(WHAT, item)).transpose()
     }
@@ -99,44 +116,32 @@ impl Deliveries for DynamoDeliveries {
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Result<Owned, StoreError> {
-        let condition = Condition::when("#state = :pending AND #tries = :tries AND #due_at <= :now")
-            .value(":pending", value_of(WHAT, &DeliveryState::Pending)?)
-            .value(":tries", number(tries))
-            .value(":now", moment(now));
         let next = tries.saturating_add(1);
-        let change = Change::when(condition)
+        let change = Change::when(due_with(tries, now)?)
             .set("tries", number(next))
             .set(RUNNING, number(next))
             .set("due_at", moment(lease_until));
-        let held = change.send(&self.client, WHAT, &self.table, key(call, channel)).await?.held();
-        Ok(if held { Owned::Written } else { Owned::Lost })
+        self.change(call, channel, change).await
     }
 
-    async fn end_try(
-        &self,
-        attempt: &AttemptRow,
-        state: DeliveryState,
-        due_at: Timestamp,
-    ) -> Result<Owned, StoreError> {
+    async fn end_try(&self, attempt: &AttemptRow, next: &Next) -> Result<Owned, StoreError> {
         let condition = Condition::when("#state = :pending AND #running = :n")
             .value(":pending", value_of(WHAT, &DeliveryState::Pending)?)
             .value(":n", number(attempt.n));
-        let mut change = Change::when(condition)
-            .set("state", value_of(WHAT, &state)?)
-            .set("due_at", moment(due_at))
+        let change = Change::when(condition)
+            .set("state", value_of(WHAT, &next.state())?)
             .set_some("last_status", attempt.status.map(number))
             .remove(RUNNING);
-        if state == DeliveryState::Delivered {
-            change = change.set("delivered_at", moment(attempt.at));
-        }
-        if state != DeliveryState::Pending {
-            change = change.remove(DUE_SHARD);
-        }
+        let change = match next {
+            Next::Again { due_at } => change.set("due_at", moment(*due_at)),
+            Next::Delivered => change.set("delivered_at", moment(attempt.at)).remove(DUE_SHARD),
+            Next::Dead(why) => change.set("why", value_of(WHAT, why)?).remove(DUE_SHARD),
+        };
         let mut item = item_of(ATTEMPTS, attempt)?;
         item.insert("delivery".to_owned(), text(attempts_key(attempt.call_id, attempt.channel)));
         let parts = vec![
             TransactWriteItem::builder()
-                .update(change.part(WHAT, &self.table, key(attempt.call_id, attempt.channel))?)
+                .update(change.part(WHAT, &self.table, delivery_key(attempt.call_id, attempt.channel))?)
                 .build(),
             TransactWriteItem::builder().put(put_part(ATTEMPTS, &self.attempts, item, &Condition::default())?).build(),
         ];
@@ -147,6 +152,53 @@ impl Deliveries for DynamoDeliveries {
             }
             Err(error) => Err(store_error(WHAT, error)),
         }
+    }
+
+    async fn put_off(
+        &self,
+        call: CallId,
+        channel: Channel,
+        tries: u32,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Owned, StoreError> {
+        // A worker that held it and comes back now has lost its try.
+        let change = Change::when(due_with(tries, now)?).set("due_at", moment(until)).remove(RUNNING);
+        self.change(call, channel, change).await
+    }
+
+    async fn bury(
+        &self,
+        call: CallId,
+        channel: Channel,
+        tries: u32,
+        now: Timestamp,
+        why: DeadWhy,
+    ) -> Result<Owned, StoreError> {
+        let change = Change::when(due_with(tries, now)?)
+            .set("state", value_of(WHAT, &DeliveryState::Dead)?)
+            .set("why", value_of(WHAT, &why)?)
+            .remove(RUNNING)
+            .remove(DUE_SHARD);
+        self.change(call, channel, change).await
+    }
+
+    async fn resend(&self, seen: &DeliveryRow, now: Timestamp) -> Result<Owned, StoreError> {
+        let condition = Condition::when("#state = :seen_state AND #tries = :seen_tries")
+            .and("#state <> :pending OR attribute_not_exists(#running) OR #due_at <= :now")
+            .value(":seen_state", value_of(WHAT, &seen.state)?)
+            .value(":seen_tries", number(seen.tries))
+            .value(":pending", value_of(WHAT, &DeliveryState::Pending)?)
+            .value(":now", moment(now));
+        let change = Change::when(condition)
+            .set("state", value_of(WHAT, &DeliveryState::Pending)?)
+            .set("tries_before", number(seen.tries))
+            .set("due_at", moment(now))
+            .set("resent_at", moment(now))
+            .set(DUE_SHARD, text(due_shard(seen.call_id.shard(self.shards))))
+            .remove(RUNNING)
+            .remove("why");
+        self.change(seen.call_id, seen.channel, change).await
     }
 
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(CallId, Channel)>, StoreError> {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use domain::ports;
+use domain::ports::Tables;
 
 use crate::aws::Clients;
 use crate::schema::Names;
@@ -13,8 +13,13 @@ mod api_keys;
 mod bots;
 mod calls;
 mod deliveries;
+mod endpoints;
+mod housekeeping;
+mod idempotency;
 mod item;
 mod servers;
+mod spend;
+mod transact;
 mod trunks;
 mod write;
 
@@ -22,35 +27,26 @@ pub use api_keys::DynamoApiKeys;
 pub use bots::DynamoBots;
 pub use calls::DynamoCalls;
 pub use deliveries::DynamoDeliveries;
+pub use endpoints::DynamoEndpoints;
+pub use housekeeping::DynamoHousekeeping;
+pub use idempotency::DynamoIdempotency;
 pub use servers::DynamoServers;
+pub use spend::DynamoSpend;
 pub use trunks::DynamoTrunks;
 
-/// One of each store, over the same tables.
-#[derive(Clone)]
-pub struct Stores {
-    pub api_keys: Arc<dyn ports::ApiKeys>,
-    pub bots: Arc<dyn ports::Bots>,
-    pub trunks: Arc<dyn ports::Trunks>,
-    pub calls: Arc<dyn ports::Calls>,
-    pub deliveries: Arc<dyn ports::Deliveries>,
-    pub servers: Arc<dyn ports::Servers>,
-}
-
-impl std::fmt::Debug for Stores {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stores").finish_non_exhaustive()
-    }
-}
-
 /// Builds every store.
-pub fn stores(clients: &Clients, names: &Names) -> Stores {
+pub fn stores(clients: &Clients, names: &Names) -> Tables {
     let client = &clients.dynamodb;
-    Stores {
+    Tables {
         api_keys: Arc::new(DynamoApiKeys::new(client.clone(), names)),
         bots: Arc::new(DynamoBots::new(client.clone(), names)),
         trunks: Arc::new(DynamoTrunks::new(client.clone(), names)),
         calls: Arc::new(DynamoCalls::new(client.clone(), names)),
         deliveries: Arc::new(DynamoDeliveries::new(client.clone(), names)),
+        idempotency: Arc::new(DynamoIdempotency::new(client.clone(), names)),
+        housekeeping: Arc::new(DynamoHousekeeping::new(client.clone(), names)),
+        endpoints: Arc::new(DynamoEndpoints::new(client.clone(), names)),
         servers: Arc::new(DynamoServers::new(client.clone(), names)),
+        spend: Arc::new(DynamoSpend::new(client.clone(), names)),
     }
 }

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::ReturnValue;
-use domain::fleet::ServerRow;
+use domain::fleet::{FleetSummary, ServerRow};
 use domain::ids::{Epoch, Owner, ServerId};
 use domain::ports::{Owned, Servers, StoreError};
 use futures_util::future::try_join_all;
@@ -17,6 +17,9 @@ use crate::schema::{Names, TTL, Table};
 const WHAT: &str = "Servers";
 /// A silent server's row is tidied away after this; `reap` has long ended its calls then.
 const KEEP_SECONDS: i64 = 24 * 3600;
+/// The summary's shard: none of the servers', of which there are at most 65536.
+const SUMMARY_SHARD: u32 = 1 << 16;
+const SUMMARY: &str = "fleet";
 
 #[derive(Debug, Clone)]
 pub struct DynamoServers {
@@ -39,6 +42,10 @@ impl DynamoServers {
     fn key(&self, id: &ServerId) -> Item {
         Item::from([("shard".to_owned(), number(shard(id, self.shards))), ("server_id".to_owned(), text(id.as_str()))])
     }
+}
+
+fn summary_key() -> Item {
+    Item::from([("shard".to_owned(), number(SUMMARY_SHARD)), ("server_id".to_owned(), text(SUMMARY))])
 }
 
 /// The shard of a server: FNV-1a of its id, which no release may change.
@@ -127,6 +134,21 @@ impl Servers for DynamoServers {
     async fn all(&self) -> Result<Vec<ServerRow>, StoreError> {
         let shards = try_join_all((0..self.shards).map(|shard| self.of_shard(shard))).await?;
         Ok(shards.into_iter().flatten().collect())
+    }
+
+    async fn put_summary(&self, summary: &FleetSummary) -> Result<(), StoreError> {
+        let mut item = item_of(WHAT, summary)?;
+        item.extend(summary_key());
+        item.insert(TTL.to_owned(), number(summary.summed_at.as_second() + KEEP_SECONDS));
+        let condition = Condition::when("attribute_not_exists(#server_id) OR #summed_at <= :at")
+            .value(":at", moment(summary.summed_at));
+        put(&self.client, WHAT, &self.table, item, condition).await.map(|_| ())
+    }
+
+    async fn summary(&self) -> Result<Option<FleetSummary>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(summary_key())).consistent_read(true);
+        let found = request.send().await.map_err(|e| store_error(WHAT, e))?;
+        found.item.map(|item| row_of(WHAT, item)).transpose()
     }
 }
 

@@ -3,14 +3,16 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::ReturnValue;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::TrunkId;
-use domain::ports::{Put, StoreError, Trunks};
+use domain::ports::{Deletion, Put, StoreError, Trunks};
 use domain::trunk::Trunk;
 
 use super::item::{DOC, Item, doc_of, document, number, text};
 use super::write::{Condition, put};
-use crate::errors::store_error;
+use crate::errors::{refused, store_error};
 use crate::schema::{Names, Table};
 
 const WHAT: &str = "Trunks";
@@ -50,15 +52,33 @@ impl Trunks for DynamoTrunks {
         Ok(if stored { Put::Stored } else { Put::Conflict })
     }
 
-    async fn delete(&self, id: &TrunkId) -> Result<bool, StoreError> {
-        let request = self
+    async fn delete(&self, id: &TrunkId, version: Option<u64>) -> Result<Deletion, StoreError> {
+        let mut request = self
             .client
             .delete_item()
             .table_name(&self.table)
             .key("trunk_id", text(id.as_str()))
-            .return_values(ReturnValue::AllOld);
-        let deleted = request.send().await.map_err(|e| store_error(WHAT, e))?;
-        Ok(deleted.attributes.is_some_and(|old| !old.is_empty()))
+            .return_values(ReturnValue::AllOld)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(version) = version {
+            request = request
+                .condition_expression("#version = :version")
+                .expression_attribute_names("#version", "version")
+                .expression_attribute_values(":version", number(version));
+        }
+        match request.send().await {
+            Ok(deleted) if deleted.attributes.as_ref().is_some_and(|old| !old.is_empty()) => Ok(Deletion::Deleted),
+            Ok(_) => Ok(Deletion::Missing),
+            Err(SdkError::ServiceError(service)) if service.err().is_conditional_check_failed_exception() => {
+                let DeleteItemError::ConditionalCheckFailedException(failed) = service.into_err() else {
+                    return Err(refused(WHAT, "a failed condition that is none"));
+                };
+                // Nothing there: deleted meanwhile, perhaps by this very request, whose answer was lost.
+                let missing = failed.item.is_none_or(|found| found.is_empty());
+                Ok(if missing { Deletion::Missing } else { Deletion::Conflict })
+            }
+            Err(error) => Err(store_error(WHAT, error)),
+        }
     }
 
     async fn list(&self) -> Result<Vec<Trunk>, StoreError> {

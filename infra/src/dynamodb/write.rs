@@ -9,7 +9,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, Update,
+};
 use domain::ports::{Entropy, StoreError};
 
 use super::item::{Item, text};
@@ -76,6 +78,30 @@ impl Condition {
     pub(super) fn value(mut self, name: &str, value: AttributeValue) -> Self {
         self.values.insert(name.to_owned(), value);
         self
+    }
+
+    /// The condition alone, as part of a transaction.
+    pub(super) fn check_part(&self, what: &'static str, table: &str, key: Item) -> Result<ConditionCheck, StoreError> {
+        ConditionCheck::builder()
+            .table_name(table)
+            .set_key(Some(key))
+            .set_condition_expression(self.expression())
+            .set_expression_attribute_names(self.names())
+            .set_expression_attribute_values(self.values())
+            .build()
+            .map_err(|e| refused(what, e))
+    }
+
+    /// A deletion under the condition, as part of a transaction.
+    pub(super) fn delete_part(&self, what: &'static str, table: &str, key: Item) -> Result<Delete, StoreError> {
+        Delete::builder()
+            .table_name(table)
+            .set_key(Some(key))
+            .set_condition_expression(self.expression())
+            .set_expression_attribute_names(self.names())
+            .set_expression_attribute_values(self.values())
+            .build()
+            .map_err(|e| refused(what, e))
     }
 
     fn expression(&self) -> Option<String> {

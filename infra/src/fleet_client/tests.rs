@@ -187,3 +187,22 @@ async fn hang_up_and_health() {
     );
     assert!(matches!(alive(answer!("200 OK", "ok")).await, Err(FleetError::NoAnswer(_))));
 }
+
+#[tokio::test]
+async fn drains_say_whom_they_mean_and_are_answered() {
+    let drain = async |raw| client().drain(&server(serve(raw).await.0), true, SECOND).await;
+    let alive = Alive { server_id: ServerId::parse("s1").unwrap(), epoch: Epoch(1), calls: 2, draining: true };
+    let done = answer!("200 OK", r#"{"answer":"done","server_id":"s1","epoch":1,"calls":2,"draining":true}"#);
+    assert_eq!(drain(done).await, Ok(DrainAnswer::Done(alive)));
+    assert_eq!(drain(answer!("409 Conflict", r#"{"answer":"ending"}"#)).await, Ok(DrainAnswer::Ending));
+    assert_eq!(drain(answer!("409 Conflict", r#"{"answer":"wrong_server"}"#)).await, Ok(DrainAnswer::WrongServer));
+    assert_eq!(drain(answer!("409 Conflict", "")).await, Err(FleetError::Unexpected(409)));
+    assert!(matches!(drain(answer!("200 OK", "")).await, Err(FleetError::NoAnswer(_))));
+    let (address, seen) = serve(done).await;
+    client().drain(&server(address), false, SECOND).await.unwrap();
+    let request = seen.lock().unwrap().clone();
+    assert!(
+        request.starts_with("POST /undrain HTTP/1.1") && request.ends_with(r#"{"server_id":"s1","epoch":1}"#),
+        "{request}"
+    );
+}

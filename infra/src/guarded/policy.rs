@@ -31,7 +31,7 @@ pub enum Denied {
     Port(u16),
     #[error("the host name `{0}` is not a public one")]
     Name(String),
-    #[error("the address {address} is not public: {why}")]
+    #[error("the address {address} is not allowed: {why}")]
     Address { address: IpAddr, why: &'static str },
 }
 
@@ -44,11 +44,18 @@ pub struct EgressPolicy {
     pub allow_http: bool,
     /// Hosts that are refused with all below them: the deployment's own names.
     pub deny_hosts: Vec<String>,
+    /// Addresses that are refused though they are public: the deployment's own, whatever name leads there.
+    pub deny_cidrs: Vec<IpNet>,
 }
 
 impl From<EgressConfig> for EgressPolicy {
     fn from(config: EgressConfig) -> Self {
-        Self { allow_cidrs: config.allow_cidrs, allow_http: config.allow_http, deny_hosts: config.deny_hosts }
+        Self {
+            allow_cidrs: config.allow_cidrs,
+            allow_http: config.allow_http,
+            deny_hosts: config.deny_hosts,
+            deny_cidrs: config.deny_cidrs,
+        }
     }
 }
 
@@ -101,6 +108,9 @@ impl EgressPolicy {
     /// # Errors
     /// Says why the address is not public.
     pub fn check_address(&self, address: IpAddr) -> Result<(), Denied> {
+        if self.denies(address) {
+            return Err(Denied::Address { address, why: "the deployment's own" });
+        }
         if self.lists(address) {
             return Ok(());
         }
@@ -111,9 +121,13 @@ impl EgressPolicy {
         why.map_or(Ok(()), |why| Err(Denied::Address { address, why }))
     }
 
+    fn denies(&self, address: IpAddr) -> bool {
+        self.deny_cidrs.iter().any(|net| net.contains(&address))
+    }
+
     /// Whether the deployment lists this address.
     pub(super) fn lists(&self, address: IpAddr) -> bool {
-        self.allow_cidrs.iter().any(|net| net.contains(&address))
+        !self.denies(address) && self.allow_cidrs.iter().any(|net| net.contains(&address))
     }
 
     /// The loopback addresses that are listed: what `localhost` means.
@@ -259,7 +273,7 @@ mod tests {
         EgressPolicy {
             allow_cidrs: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
             allow_http: true,
-            deny_hosts: Vec::new(),
+            ..EgressPolicy::default()
         }
     }
 

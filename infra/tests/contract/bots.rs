@@ -2,7 +2,7 @@
 
 use domain::bot::Bot;
 use domain::ids::{BotId, TrunkId};
-use domain::ports::{Entropy, Put, StoreError};
+use domain::ports::{Deletion, Entropy, Put, StoreError};
 use domain::trunk::Trunk;
 use futures_util::future::join_all;
 use infra::clock::OsEntropy;
@@ -50,10 +50,36 @@ fn bots_are_replaced_at_the_version_that_was_read() {
         assert_eq!(bots.version(&id, 4).await.unwrap(), None);
         assert!(bots.list().await.unwrap().contains(&renamed));
 
-        assert!(bots.delete(&id).await.unwrap());
-        assert!(!bots.delete(&id).await.unwrap());
+        assert_eq!(bots.delete(&id, Some(2)).await.unwrap(), Deletion::Conflict);
+        assert_eq!(bots.delete(&id, Some(3)).await.unwrap(), Deletion::Deleted);
+        assert_eq!(bots.delete(&id, Some(3)).await.unwrap(), Deletion::Missing);
         assert_eq!(bots.get(&id).await.unwrap(), None);
         assert_eq!(bots.version(&id, 3).await.unwrap(), Some(renamed), "a call may still run on it");
+    });
+}
+
+#[test]
+fn versions_are_listed_newest_first_and_by_the_page() {
+    run(async |world| {
+        let bots = &world.stores.bots;
+        let (id, other) = (new_bot_id("bot"), new_bot_id("other"));
+        bots.put(&bot(&other, 1, &[]), None).await.unwrap();
+        for version in 1..=5 {
+            bots.put(&bot(&id, version, &[]), (version > 1).then(|| version - 1)).await.unwrap();
+        }
+        let check = async |before: Option<u64>, limit: u32, expect: &[u64]| {
+            let found = bots.versions(&id, before, limit).await.unwrap();
+            assert_eq!(found.iter().map(|bot| bot.version).collect::<Vec<_>>(), expect, "{before:?} {limit}");
+            assert!(found.iter().all(|found| *found == bot(&id, found.version, &[])));
+        };
+        check(None, 10, &[5, 4, 3, 2, 1]).await;
+        check(None, 2, &[5, 4]).await;
+        check(Some(4), 2, &[3, 2]).await;
+        check(Some(2), 2, &[1]).await;
+        check(Some(1), 2, &[]).await;
+        bots.delete(&id, None).await.unwrap();
+        check(None, 1, &[5]).await;
+        assert_eq!(bots.versions(&new_bot_id("none"), None, 5).await.unwrap(), []);
     });
 }
 
@@ -93,7 +119,7 @@ fn a_number_belongs_to_one_bot() {
         assert_eq!(put(&second, 2, &n[1..]).await, Put::Stored);
         assert_eq!(owner(&n[1]).await, Some(second.clone()));
 
-        assert!(bots.delete(&second).await.unwrap());
+        assert_eq!(bots.delete(&second, None).await.unwrap(), Deletion::Deleted);
         assert_eq!((owner(&n[0]).await, owner(&n[1]).await, owner(&n[2]).await), (Some(first), None, None));
     });
 }
@@ -123,7 +149,7 @@ fn a_bot_has_as_many_numbers_as_fit_a_transaction() {
         assert!(matches!(bots.put(&bot(&id, 1, &n), None).await, Err(StoreError::Refused { .. })));
         assert_eq!(bots.put(&bot(&id, 1, &n[..98]), None).await.unwrap(), Put::Stored);
         assert_eq!(bots.put(&bot(&id, 2, &n[1..]), Some(1)).await.unwrap(), Put::Stored, "one goes, one comes");
-        assert!(bots.delete(&id).await.unwrap());
+        assert_eq!(bots.delete(&id, None).await.unwrap(), Deletion::Deleted);
         assert_eq!(bots.by_number(&n[50]).await.unwrap(), None);
     });
 }
@@ -147,7 +173,12 @@ fn trunks_are_replaced_at_the_version_that_was_read() {
         assert_eq!(put(2, Some(1)).await, Put::Conflict);
         assert_eq!(trunks.get(&id).await.unwrap(), Some(trunk(2)));
         assert!(trunks.list().await.unwrap().contains(&trunk(2)));
-        assert!(trunks.delete(&id).await.unwrap());
-        assert!(!trunks.delete(&id).await.unwrap());
+        assert_eq!(trunks.delete(&id, Some(1)).await.unwrap(), Deletion::Conflict);
+        assert_eq!(trunks.delete(&id, Some(2)).await.unwrap(), Deletion::Deleted);
+        for version in [Some(2), None] {
+            assert_eq!(trunks.delete(&id, version).await.unwrap(), Deletion::Missing);
+        }
+        put(1, None).await;
+        assert_eq!(trunks.delete(&id, None).await.unwrap(), Deletion::Deleted);
     });
 }

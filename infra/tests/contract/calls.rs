@@ -56,6 +56,8 @@ pub(crate) fn row() -> CallRow {
         due_at: None,
         step_tries: 0,
         warnings: vec!["unknown field `x`".into()],
+        expired: Default::default(),
+        erased_at: None,
     }
 }
 

@@ -5,26 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::call::{Advance, Finisher, NextStep};
-use domain::delivery::{Channel, DeliveryState};
-use domain::ports::{CallEntry, Claim, Owned, Put};
+use domain::delivery::{Channel, DeadWhy, Next};
+use domain::idempotency::LetGo;
+use domain::ports::{CallEntry, Claim, KeyClaim, Owned, Put, Tables};
 use infra::aws::connect;
 use infra::config::AwsConfig;
-use infra::dynamodb::{Stores, stores};
+use infra::dynamodb::stores;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::world::{World, at, new_call_id, run};
-use crate::{bots, calls, deliveries, keys, servers};
+use crate::{bots, calls, deliveries, endpoints, idempotency, keys, servers};
 
 /// Stores behind a wire on which the next answer can be lost.
 struct Wire {
-    stores: Stores,
+    stores: Tables,
     lose: Arc<AtomicBool>,
 }
 
 impl Wire {
     /// Loses the answer to the next request.
-    fn lose(&self) -> &Stores {
+    fn lose(&self) -> &Tables {
         assert!(!self.lose.swap(true, Ordering::SeqCst), "the answer before was lost");
         &self.stores
     }
@@ -93,8 +94,31 @@ fn deliveries_hear_that_they_were_written() {
         let begun = wire.lose().deliveries.begin_try(id, Channel::Push, 0, at(1), at(60)).await.unwrap();
         assert_eq!(begun, Owned::Written);
         let attempt = deliveries::attempt(id, Channel::Push, 1, Some(200));
-        let ended = wire.lose().deliveries.end_try(&attempt, DeliveryState::Delivered, at(2)).await.unwrap();
+        let ended = wire.lose().deliveries.end_try(&attempt, &Next::Delivered).await.unwrap();
         assert_eq!(ended, Owned::Written);
+        let seen = wire.stores.deliveries.get(id, Channel::Push).await.unwrap().unwrap();
+        assert_eq!(wire.lose().deliveries.resend(&seen, at(3)).await.unwrap(), Owned::Written);
+        let put_off = wire.lose().deliveries.put_off(id, Channel::Push, 1, at(3), at(4)).await.unwrap();
+        assert_eq!(put_off, Owned::Written);
+        let buried = wire.lose().deliveries.bury(id, Channel::Push, 1, at(4), DeadWhy::EndpointDown).await.unwrap();
+        assert_eq!(buried, Owned::Written);
+        let endpoint = endpoints::row(0);
+        assert!(wire.lose().endpoints.put(&endpoint, None).await.unwrap());
+        assert!(wire.lose().endpoints.put(&endpoints::next(&endpoint), Some(0)).await.unwrap());
+    });
+}
+
+#[test]
+fn idempotency_keys_hear_that_they_were_written() {
+    run(async |world| {
+        let wire = wire(world).await;
+        for how in [LetGo::Done, LetGo::GiveBack { at: at(1) }, LetGo::Release] {
+            let first = idempotency::entry(&idempotency::new_key());
+            assert_eq!(wire.lose().idempotency.claim(&first, None).await.unwrap(), KeyClaim::Claimed);
+            let second = first.resumed(at(40));
+            assert_eq!(wire.lose().idempotency.claim(&second, Some(&first)).await.unwrap(), KeyClaim::Claimed);
+            assert_eq!(wire.lose().idempotency.let_go(&second, how).await.unwrap(), Owned::Written, "{how:?}");
+        }
     });
 }
 

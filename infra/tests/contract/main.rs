@@ -3,11 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bots;
+mod call_lists;
 mod calls;
 mod deliveries;
+mod endpoints;
+mod housekeeping;
+mod idempotency;
 mod keys;
 mod lost_answers;
 mod objects;
 mod queues;
 mod servers;
+mod spend;
 mod world;

@@ -36,6 +36,26 @@ fn objects_come_and_go() {
 }
 
 #[test]
+fn a_folder_is_listed_whole_and_alone() {
+    run(async |world| {
+        let objects = objects(world);
+        let folder = new_key("");
+        let mut keys: Vec<String> = (0..7).map(|number| format!("{folder}checkpoint-{number:05}.pcm")).collect();
+        keys.push(format!("{folder}record.json"));
+        for key in keys.iter().chain([&new_key("record.json"), &format!("{}x", folder.trim_end_matches('/'))]) {
+            objects.put(key, "application/json", Bytes::from_static(b"{}")).await.unwrap();
+        }
+        let mut listed = objects.list(&folder).await.unwrap();
+        listed.sort();
+        assert_eq!(listed, keys);
+        for key in keys {
+            objects.delete(&key).await.unwrap();
+        }
+        assert!(objects.list(&folder).await.unwrap().is_empty());
+    });
+}
+
+#[test]
 fn a_presigned_url_is_read_without_credentials() {
     run(async |world| {
         let objects = objects(world);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::fleet::ServerRow;
+use domain::fleet::{Capacity, FleetSummary, ServerRow};
 use domain::ids::{Epoch, ServerId, TrunkId};
 use domain::ports::{Entropy, Owned};
 use futures_util::future::join_all;
@@ -95,5 +95,24 @@ fn every_server_is_in_one_shard_until_it_retires() {
         servers.retire(&row(first.clone(), 4).owner()).await.unwrap();
         assert!(servers.get(&first).await.unwrap().is_none());
         servers.retire(&row(first, 4).owner()).await.unwrap();
+    });
+}
+
+#[test]
+fn the_latest_summary_stands_and_is_no_server() {
+    run(async |world| {
+        let servers = &world.stores.servers;
+        let summary = |calls: u32, seconds: i64| FleetSummary {
+            capacity: Capacity { calls, max: 10, available: 10 - calls },
+            summed_by: ServerId::parse("a").unwrap(),
+            summed_at: at(seconds),
+        };
+        assert_eq!(servers.summary().await.unwrap(), None);
+        servers.put_summary(&summary(3, 10)).await.unwrap();
+        servers.put_summary(&summary(2, 9)).await.unwrap();
+        assert_eq!(servers.summary().await.unwrap(), Some(summary(3, 10)));
+        servers.put_summary(&summary(4, 12)).await.unwrap();
+        assert_eq!(servers.summary().await.unwrap(), Some(summary(4, 12)));
+        assert!(servers.all().await.unwrap().iter().all(|row| row.server_id.as_str() != "fleet"));
     });
 }

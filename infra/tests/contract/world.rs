@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use domain::ids::{BotId, CallId};
-use domain::ports::Entropy;
+use domain::ports::{Entropy, Tables};
 use infra::aws::{Clients, connect};
 use infra::clock::OsEntropy;
 use infra::config::{AwsConfig, NamesConfig, Shards};
-use infra::dynamodb::{Stores, stores};
+use infra::dynamodb::stores;
 use infra::schema::{Names, ensure};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -19,7 +19,7 @@ pub(crate) struct World {
     pub(crate) aws: AwsConfig,
     pub(crate) clients: Clients,
     pub(crate) names: Names,
-    pub(crate) stores: Stores,
+    pub(crate) stores: Tables,
 }
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());

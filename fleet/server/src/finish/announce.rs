@@ -83,6 +83,7 @@ impl Finishing {
         if let Err(error) = self.spool.keep_ended(&ended) {
             tracing::error!(%error, call.id = %ended.begun.call_id, "an ended call is only in memory until it is told");
         }
+        domain::failpoint!("finish.spooled");
         self.resume(ended, finisher);
     }
 
@@ -95,6 +96,16 @@ impl Finishing {
             this.tell(ended, finisher).await;
             this.lock().remove(&call);
         });
+    }
+
+    /// Keeps others off an ended call from before its end is put together; false if it is kept already.
+    pub(crate) fn hold(&self, call: CallId) -> bool {
+        self.lock().insert(call)
+    }
+
+    /// Does something that ends in telling of a call, and is waited for like it.
+    pub(crate) fn later(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
     }
 
     /// How many calls are not told of yet.
@@ -120,6 +131,11 @@ impl Finishing {
 
     async fn tell(&self, ended: Ended, finisher: Finisher) {
         let call = ended.begun.call_id;
+        if !self.is_kept(call).await {
+            tracing::warn!(call.id = %call, "the call's data was deleted meanwhile; nothing of it is told");
+            self.spool.forget(call);
+            return;
+        }
         let record = match serde_json::to_vec(&ended.record) {
             Ok(json) => Bytes::from(json),
             Err(error) => {
@@ -130,6 +146,7 @@ impl Finishing {
         let key = ended.begun.objects().record();
         let put_record = || self.objects.put(&key, "application/json", record.clone());
         let early = tokio::time::timeout(RECORD_PATIENCE, until_done("record", put_record)).await.is_ok();
+        domain::failpoint!("finish.record");
 
         let due_at = self.announce_at(&ended);
         let first = until_done("terminal write", || self.calls.finish(call, &finisher, &ended.terminal, due_at)).await;
@@ -139,12 +156,24 @@ impl Finishing {
             self.spool.forget(call);
             return;
         }
-        if !early {
-            until_done("record", put_record).await;
-        }
-        self.upload_and_announce(&ended).await;
+        domain::failpoint!("finish.terminal");
+        let objects = async {
+            if !early {
+                until_done("record", put_record).await;
+            }
+            self.upload(&ended).await;
+        };
+        self.announce_in_time(&ended, objects).await;
         self.spool.forget(call);
+        domain::failpoint!("finish.forgotten");
         tracing::info!(call.id = %call, bot.id = %ended.begun.bot_id, end_reason = ended.terminal.end_reason.as_str(), "call told");
+    }
+
+    /// Whether nothing of the call was deleted: a server that comes back late must not bring back what a period's end or a
+    /// person's wish took away.
+    async fn is_kept(&self, call: CallId) -> bool {
+        let entry = until_done("call row", || self.calls.get(call)).await;
+        matches!(entry, Some(domain::ports::CallEntry::Call(row)) if row.expired.is_empty())
     }
 
     /// Whether the end that is stored is the one we wrote in an earlier try.
@@ -159,16 +188,15 @@ impl Finishing {
         ended.terminal.ended_at.checked_add(wait).unwrap_or(ended.terminal.ended_at)
     }
 
-    async fn upload_and_announce(&self, ended: &Ended) {
+    /// Announces the call once its objects are up, or when it is time to, whatever the bucket does.
+    async fn announce_in_time(&self, ended: &Ended, objects: impl Future<Output = ()>) {
         let left = self.announce_at(ended).duration_since(self.clock.now());
         let patience = Duration::try_from(left).unwrap_or(Duration::ZERO);
-        let upload = self.upload(ended);
-        tokio::pin!(upload);
-        if tokio::time::timeout(patience, &mut upload).await.is_ok() {
+        tokio::pin!(objects);
+        if tokio::time::timeout(patience, &mut objects).await.is_ok() {
             self.announce(ended).await;
         } else {
-            self.announce(ended).await;
-            upload.await;
+            tokio::join!(self.announce(ended), objects);
         }
     }
 
@@ -182,17 +210,20 @@ impl Finishing {
             let key = ended.begun.objects().recording();
             let _slot = self.uploads.acquire().await;
             until_done("recording", || self.objects.put_file(&key, "audio/wav", &path)).await;
+            domain::failpoint!("finish.uploaded");
             if ended.whole { RecordingStatus::Complete } else { RecordingStatus::Partial }
         } else {
             RecordingStatus::Lost
         };
         until_done("recording status", || self.calls.settle_recording(call, status)).await;
+        domain::failpoint!("finish.settled");
     }
 
     async fn announce(&self, ended: &Ended) {
         let job = Job { call_id: ended.begun.call_id, channel: None };
         until_done("call-ended", || self.queues.send(QueueName::CallEnded, &ended.begun.bot_id, &job, Duration::ZERO))
             .await;
+        domain::failpoint!("finish.announced");
         let due =
             self.clock.now().checked_add(self.config.announce_by * SWEPT_AFTER).unwrap_or_else(|_| self.clock.now());
         // Lost here means that analyze was faster.
@@ -200,6 +231,7 @@ impl Finishing {
             self.calls.take_step(ended.begun.call_id, &[NextStep::Announce], Some(NextStep::Analyze), due)
         })
         .await;
+        domain::failpoint!("finish.stepped");
     }
 }
 
@@ -210,7 +242,7 @@ fn is_end_of(row: &CallRow, terminal: &Terminal) -> bool {
 }
 
 /// Repeats an idempotent step until the outside does it, with growing pauses.
-async fn until_done<T, F, Fut>(what: &'static str, mut step: F) -> T
+pub(crate) async fn until_done<T, F, Fut>(what: &'static str, mut step: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, StoreError>>,

@@ -4,4 +4,4 @@
 mod announce;
 pub(crate) mod spool;
 
-pub(crate) use announce::{Finishing, FinishingConfig};
+pub(crate) use announce::{Finishing, FinishingConfig, until_done};

@@ -1,9 +1,11 @@
 //! The local spool: what a call leaves, on disk and synced before anything is told about it.
 //! It must never delete a call's files before the control plane has all that is in them.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use domain::bot::Bot;
 use domain::call::{CallRow, Terminal};
@@ -19,6 +21,8 @@ pub enum SpoolError {
     Write { path: PathBuf, cause: io::Error },
     #[error("the spool {path} can't be read: {cause}")]
     Read { path: PathBuf, cause: io::Error },
+    #[error("the spool {path} is another running server's")]
+    InUse { path: PathBuf },
 }
 
 /// What a live call's note says, so that a restart can end it properly.
@@ -68,8 +72,9 @@ fn yes() -> bool {
 pub(crate) struct Leftovers {
     /// Ended, but not all told.
     pub ended: Vec<Ended>,
-    /// Still talking when the process died.
-    pub cut_off: Vec<Begun>,
+    /// Still talking when the process died. Their notes and recordings were not synced: either may be missing or half
+    /// written, and its name is enough.
+    pub cut_off: BTreeSet<CallId>,
     /// Files that can't be read; they stay where they are.
     pub unreadable: Vec<PathBuf>,
 }
@@ -78,7 +83,13 @@ pub(crate) struct Leftovers {
 #[derive(Debug, Clone)]
 pub(crate) struct Spool {
     folder: PathBuf,
+    /// The folder itself, locked: a second server would take the calls of the first for cut off. The lock ends with the
+    /// process, however that ends.
+    _lock: Arc<File>,
 }
+
+/// With less free space than this no call is taken: a recorded call takes 2 MB a minute.
+const SPACE_MIN: u64 = 8 * 1024 * 1024;
 
 impl Spool {
     /// Makes the folder where there is none and checks that it can be written.
@@ -88,13 +99,29 @@ impl Spool {
     pub(crate) fn open(folder: &Path) -> Result<Self, SpoolError> {
         let failed = |cause| SpoolError::Write { path: folder.to_owned(), cause };
         fs::create_dir_all(folder).map_err(failed)?;
-        let spool = Self { folder: folder.to_owned() };
-        spool.probe().map_err(failed)?;
+        let lock = File::open(folder).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(SpoolError::InUse { path: folder.to_owned() }),
+            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+        }
+        let spool = Self { folder: folder.to_owned(), _lock: Arc::new(lock) };
+        match spool.probe() {
+            // What an earlier process left may be what fills it: telling that makes room.
+            Err(cause) if cause.kind() == io::ErrorKind::StorageFull => {
+                tracing::error!(path = %folder.display(), "the spool's disk is full: no call is taken until there is room");
+            }
+            other => other.map_err(failed)?,
+        }
         Ok(spool)
     }
 
-    /// Whether a file can be written and synced right now: false when the disk is full or gone.
+    /// Whether a call's leftovers can be written and synced right now: not when the disk is full or gone.
     pub(crate) fn probe(&self) -> io::Result<()> {
+        let disk = rustix::fs::statvfs(&self.folder)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < SPACE_MIN {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let path = self.folder.join(".probe");
         write_synced(&path, b"ok")?;
         fs::remove_file(path)
@@ -139,12 +166,14 @@ impl Spool {
     /// Forgets a call of which everything is told.
     pub(crate) fn forget(&self, call: CallId) {
         // The order matters: without its `ended` note a leftover WAV would look like a call that was cut off.
-        for path in [self.begun_path(call), self.wav(call), self.ended_path(call)] {
+        let ended = self.ended_path(call);
+        for path in [self.begun_path(call), self.wav(call), ended.with_extension("tmp"), ended] {
             if let Err(error) = fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound
             {
                 tracing::warn!(%error, path = %path.display(), "spool file not removed");
             }
+            domain::failpoint!("finish.forgetting");
         }
     }
 
@@ -162,22 +191,21 @@ impl Spool {
         names.sort();
         for name in &names {
             if name.ends_with(".ended.json") {
-                self.read_into(name, &mut found.ended, &mut found.unreadable);
-            } else if let Some(id) = name.strip_suffix(".begun.json")
+                let path = self.folder.join(name);
+                match fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                    Some(ended) => found.ended.push(ended),
+                    None => found.unreadable.push(path),
+                }
+            } else if let Some(id) = name.strip_suffix(".begun.json").or_else(|| name.strip_suffix(".wav"))
                 && !names.contains(&format!("{id}.ended.json"))
             {
-                self.read_into(name, &mut found.cut_off, &mut found.unreadable);
+                match CallId::parse(id) {
+                    Ok(call) => drop(found.cut_off.insert(call)),
+                    Err(_) => found.unreadable.push(self.folder.join(name)),
+                }
             }
         }
         Ok(found)
-    }
-
-    fn read_into<T: for<'de> Deserialize<'de>>(&self, name: &str, into: &mut Vec<T>, unreadable: &mut Vec<PathBuf>) {
-        let path = self.folder.join(name);
-        match fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            Some(value) => into.push(value),
-            None => unreadable.push(path),
-        }
     }
 }
 
@@ -237,11 +265,24 @@ mod tests {
         spool.keep_ended(&ended(2)).unwrap();
         spool.forget(ended(2).begun.call_id);
         fs::write(folder.path().join("x.ended.json"), b"{half").unwrap();
+        // A power cut: the note is not there, or not whole.
+        fs::write(spool.wav(begun(4).call_id), b"RIFF").unwrap();
+        fs::write(spool.begun_path(begun(5).call_id), b"{ha").unwrap();
         let found = spool.leftovers().unwrap();
         let ids = |list: &[CallId]| list.to_vec();
         assert_eq!(ids(&found.ended.iter().map(|e| e.begun.call_id).collect::<Vec<_>>()), [begun(1).call_id]);
-        assert_eq!(ids(&found.cut_off.iter().map(|b| b.call_id).collect::<Vec<_>>()), [begun(3).call_id]);
+        let cut_off: Vec<CallId> = found.cut_off.into_iter().collect();
+        assert_eq!(cut_off, [3, 4, 5].map(|n| begun(n).call_id));
         assert_eq!(found.unreadable, [folder.path().join("x.ended.json")]);
+    }
+
+    #[test]
+    fn a_spool_has_one_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Spool::open(folder.path()).unwrap();
+        assert!(matches!(Spool::open(folder.path()), Err(SpoolError::InUse { .. })));
+        drop(first);
+        assert!(Spool::open(folder.path()).is_ok());
     }
 
     #[test]

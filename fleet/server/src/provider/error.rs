@@ -27,13 +27,13 @@ pub enum ProviderError {
     /// A deadline passed.
     #[error("{vendor} passed its {deadline} deadline")]
     Deadline { vendor: &'static str, deadline: Deadline },
-    /// The service answered with an error status. `detail` is its body, capped, for DEBUG only.
+    /// The service answered with an error status. `detail` is its body, capped; it is never logged: it may quote the key.
     #[error("{vendor} answered {status}")]
     Refused { vendor: &'static str, status: u16, detail: Detail },
     /// The service said something that its protocol does not allow.
     #[error("{vendor} broke its protocol: {what}")]
     Protocol { vendor: &'static str, what: &'static str },
-    /// A local model or child process failed. `detail` is its own words, for DEBUG only.
+    /// A local model or child process failed. `detail` is its own words.
     #[error("{vendor} failed while it was {doing}")]
     Engine { vendor: &'static str, doing: &'static str, detail: Detail },
 }
@@ -50,9 +50,15 @@ impl ProviderError {
     }
 }
 
-/// A provider's own words, capped at [`DETAIL_LIMIT`]; they may quote a prompt.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// A provider's own words, capped at [`DETAIL_LIMIT`]; they may quote a prompt or a key, and don't print themselves.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Detail(String);
+
+impl fmt::Debug for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Detail({} bytes)", self.0.len())
+    }
+}
 
 impl Detail {
     /// Keeps at most [`DETAIL_LIMIT`] bytes of `text`, cut at a character.
@@ -104,6 +110,7 @@ mod tests {
         let error =
             ProviderError::Refused { vendor: "openai", status: 400, detail: Detail::new("prompt of the caller") };
         assert_eq!(error.to_string(), "openai answered 400");
+        assert!(!format!("{error:?}").contains("prompt"));
         let error = ProviderError::engine("piper", "speaking", "prompt of the caller");
         assert_eq!(error.to_string(), "piper failed while it was speaking");
     }

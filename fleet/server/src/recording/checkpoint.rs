@@ -77,6 +77,7 @@ impl Source {
     async fn copy(&mut self, number: u32, from: u64) -> Result<Option<u64>, String> {
         let said = serde_json::to_vec(&*self.record.borrow_and_update()).map_err(|error| error.to_string())?;
         self.put(&self.keys.checkpoint_record(), "application/json", said.into()).await?;
+        domain::failpoint!("checkpoint.record");
         let Some((id, path)) = &self.recording else { return Ok(None) };
         let Some(up_to) = self.recordings.length(*id).await.filter(|up_to| *up_to > from) else { return Ok(None) };
         let path = path.clone();
@@ -84,6 +85,7 @@ impl Source {
             tokio::task::spawn_blocking(move || read(&path, from, up_to)).await.map_err(|error| error.to_string())?;
         let piece = piece.map_err(|error| error.to_string())?;
         self.put(&self.keys.checkpoint(number), "application/octet-stream", piece.into()).await?;
+        domain::failpoint!("checkpoint.piece");
         Ok(Some(up_to))
     }
 

@@ -47,7 +47,8 @@ pub(crate) async fn run(node: Arc<Node>, accepted: Accepted) {
     let row = accepted.row.clone();
     let call = tokio::spawn(hold(node.clone(), accepted));
     if let Err(error) = call.await {
-        tracing::error!(%error, call.id = %row.call_id, "a call task failed");
+        // Its text may quote what was said; the panic itself was told where it happened.
+        tracing::error!(panicked = error.is_panic(), call.id = %row.call_id, "a call task failed");
         crate::recover::end_without_call(&node, &row, domain::outcome::EndReason::Internal);
     }
 }
@@ -84,6 +85,7 @@ async fn hold(node: Arc<Node>, accepted: Accepted) {
         // The file of a call that never was answered holds nothing.
         let _ = std::fs::remove_file(&wav);
     }
+    domain::failpoint!("finish.recorded");
     let ended = ended(&node, begun, outcome, saved, warnings, variables);
     tracing::info!(
         call.id = %row.call_id, bot.id = %row.bot_id, end_reason = ended.terminal.end_reason.as_str(),
@@ -93,6 +95,15 @@ async fn hold(node: Arc<Node>, accepted: Accepted) {
     node.finishing.take(ended, Finisher::Owner(row.owner.clone()));
     drop(guard);
     drop(permit);
+}
+
+/// What the end says of a recording: one that was wanted and has no sound on disk is lost, and not "none".
+fn recording_status(wanted: bool, saved: Option<Saved>) -> RecordingStatus {
+    match saved {
+        _ if !wanted => RecordingStatus::None,
+        Some(saved) if saved.data > 0 || saved.whole => RecordingStatus::Pending,
+        Some(_) | None => RecordingStatus::Lost,
+    }
 }
 
 fn ended(
@@ -111,11 +122,7 @@ fn ended(
         end_reason: outcome.end_reason,
         sip_code: outcome.sip_code,
         duration_ms: u64::try_from(outcome.talked.as_millis()).unwrap_or(u64::MAX),
-        recording_status: if outcome.answered && saved.is_some() {
-            RecordingStatus::Pending
-        } else {
-            RecordingStatus::None
-        },
+        recording_status: recording_status(begun.recorded && outcome.answered, saved),
         warnings,
     };
     let record = Record {
@@ -127,4 +134,26 @@ fn ended(
         latency: outcome.latency,
     };
     Ended { begun, terminal, record, whole: saved.is_none_or(|saved| saved.whole) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_that_could_not_be_made_is_lost() {
+        let check = |wanted: bool, saved: Option<(u64, bool)>, expect: RecordingStatus| {
+            let saved = saved.map(|(data, whole)| Saved { data, whole });
+            assert_eq!(recording_status(wanted, saved), expect, "{wanted} {saved:?}");
+        };
+        check(false, None, RecordingStatus::None);
+        check(false, Some((32_000, true)), RecordingStatus::None);
+        check(true, Some((32_000, true)), RecordingStatus::Pending);
+        check(true, Some((32_000, false)), RecordingStatus::Pending);
+        // Hung up at once: there was nothing to record.
+        check(true, Some((0, true)), RecordingStatus::Pending);
+        // The disk was full from the first second on, or when the file was to be made.
+        check(true, Some((0, false)), RecordingStatus::Lost);
+        check(true, None, RecordingStatus::Lost);
+    }
 }

@@ -25,12 +25,12 @@ use tokio::sync::{mpsc, watch};
 use super::brain::Brain;
 use super::ear::Ear;
 use super::mouth::Mouth;
-use super::progress::Progress;
+use super::progress::{Progress, Whose};
 use super::{STAGES_LIMIT, plan, rehearse};
 use crate::legs::Leg;
 use crate::legs::sip::Outbound;
 use crate::node::Node;
-use crate::prefetch::{self, PrefetchError};
+use crate::prefetch::{self, Fetched};
 use crate::recording::{Checkpoints, RecordingId};
 
 /// What is known of a call when its task starts.
@@ -64,7 +64,8 @@ pub(super) async fn talk(
         crm: plan_variables.clone(),
         ..Record::default()
     });
-    let progress = Progress::start(node.ports.calls.clone(), facts.row.call_id, facts.row.owner.clone());
+    let whose = Whose { call: facts.row.call_id, owner: facts.row.owner.clone(), live: node.live.clone() };
+    let progress = Progress::start(node.ports.calls.clone(), whose);
     let source = crate::recording::Source {
         objects: node.ports.objects.clone(),
         keys: CallObjects::of(facts.row),
@@ -106,18 +107,14 @@ pub(super) async fn talk(
     (outcome, warnings)
 }
 
-type Fetching = tokio::task::JoinHandle<Result<Fields, PrefetchError>>;
+type Fetching = tokio::task::JoinHandle<Fetched>;
 
+/// Asks the CRM beside everything else: neither the INVITE nor the answer waits for it.
 fn fetch(node: &Arc<Node>, facts: &Facts<'_>, plan: &call::Plan) -> Option<Fetching> {
-    facts.bot.prefetch.as_ref()?;
-    let (outbound, seal, bot) = (node.ports.outbound.clone(), node.ports.seal.clone(), facts.bot.clone());
-    let context = plan.context.clone();
-    Some(tokio::spawn(async move {
-        match &bot.prefetch {
-            Some(prefetch) => prefetch::fetch(&outbound, &seal, &bot.bot_id, prefetch, &context).await,
-            None => Ok(Fields::new()),
-        }
-    }))
+    let prefetch = facts.bot.prefetch.clone()?;
+    let (outbound, seal) = (node.ports.outbound.clone(), node.ports.seal.clone());
+    let (bot, context) = (facts.row.bot_id.clone(), plan.context.clone());
+    Some(tokio::spawn(async move { prefetch::fetch(&outbound, &seal, &bot, &prefetch, &context).await }))
 }
 
 /// Starts the leg; one that can't be started reports its failure like any other.
@@ -242,9 +239,10 @@ impl Talk {
         self.tell_all(said.into_iter().map(Input::Mouth));
     }
 
-    fn on_fetched(&mut self, fetched: Result<Fields, PrefetchError>) {
+    fn on_fetched(&mut self, fetched: Fetched) {
         self.fetching = None;
-        let event = match fetched {
+        self.warnings.extend(fetched.warnings);
+        let event = match fetched.fields {
             Ok(fields) => {
                 let crm = self.variables.clone().over(&fields);
                 self.record.send_modify(|record| record.crm = crm.clone());
@@ -317,9 +315,9 @@ impl Talk {
     }
 }
 
-async fn fetched(fetching: &mut Option<Fetching>) -> Result<Fields, PrefetchError> {
+async fn fetched(fetching: &mut Option<Fetching>) -> Fetched {
     match fetching {
-        Some(running) => running.await.unwrap_or(Err(PrefetchError::NotObject)),
+        Some(running) => running.await.unwrap_or_else(|_| Fetched::broke_off()),
         None => std::future::pending().await,
     }
 }

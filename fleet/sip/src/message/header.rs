@@ -124,10 +124,11 @@ impl HeaderName {
 }
 
 /// One header line, unfolded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     pub name: HeaderName,
     /// Without the white space around it.
+    #[debug("(personal)")]
     pub value: Text,
 }
 

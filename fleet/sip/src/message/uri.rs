@@ -9,18 +9,21 @@ use super::scan::{is_token, param, unescape};
 pub const DEFAULT_PORT: u16 = 5060;
 
 /// A parsed URI that borrows its text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uri<'a> {
     /// The whole text.
+    #[debug("(personal)")]
     pub text: &'a str,
     pub scheme: Scheme<'a>,
     /// With its escapes and without a password; for `tel:` the number.
+    #[debug("(personal)")]
     pub user: Option<&'a str>,
     /// `None` for schemes other than `sip:` and `sips:`.
     pub host: Option<HostPort<'a>>,
     /// After the first semicolon, without it.
     pub params: &'a str,
     /// After the question mark.
+    #[debug("(personal)")]
     pub headers: Option<&'a str>,
 }
 

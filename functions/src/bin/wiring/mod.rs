@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use functions::platform::{LanguageModel, Outside, Platform, ReapLimits, Settings, Tables};
+use functions::platform::{LanguageModel, Outside, Platform, ReapLimits, Settings};
 use infra::clock::{OsEntropy, SystemClock};
-use infra::config::{AwsConfig, EgressConfig, LlmConfig, NamesConfig, Periods, TelemetryConfig, load};
+use infra::config::{AwsConfig, EgressConfig, LlmConfig, NamesConfig, Periods, PricesConfig, TelemetryConfig, load};
 use infra::fleet_client::FleetClient;
 use infra::guarded::GuardedClient;
 use infra::s3::S3Objects;
 use infra::schema::Names;
-use infra::seal::AesSeal;
+use infra::seal::{AesSeal, LocalKeyFile};
 use infra::secrets::DeploymentSecrets;
 use infra::sqs::SqsQueues;
 use serde::Deserialize;
@@ -24,6 +24,12 @@ struct FunctionConfig {
     public_url: String,
     /// The deployment's secrets in Secrets Manager: name or ARN.
     secrets_id: String,
+    /// The file whose key unwraps the data keys among those secrets.
+    #[serde(default)]
+    wrap_key_file: Option<PathBuf>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    #[serde(default)]
+    trusted_proxies: Vec<ipnet::IpNet>,
     #[serde(default)]
     aws: AwsConfig,
     #[serde(default)]
@@ -34,6 +40,8 @@ struct FunctionConfig {
     periods: Periods,
     #[serde(default)]
     llm: LlmConfig,
+    #[serde(default)]
+    prices: PricesConfig,
     #[serde(default)]
     telemetry: TelemetryConfig,
 }
@@ -46,18 +54,13 @@ pub(crate) async fn platform() -> Result<Platform> {
     let clients = infra::aws::connect(&config.aws).await;
     let names = Names::new(&config.names);
     let secrets = Arc::new(DeploymentSecrets::secrets_manager(clients.secrets.clone(), config.secrets_id.clone()));
-    let seal = AesSeal::load(&secrets).await.context("the deployment's secrets cannot be used")?;
+    let unusable = "the deployment's secrets cannot be used";
+    let wrap = LocalKeyFile::of(config.wrap_key_file.as_deref(), &secrets).context(unusable)?;
+    let seal = AesSeal::load(&secrets, &wrap).await.context(unusable)?;
     let fleet = FleetClient::new(secrets, Arc::new(SystemClock)).context("the fleet's client cannot be built")?;
     let stores = infra::dynamodb::stores(&clients, &names);
     Ok(Platform {
-        tables: Tables {
-            api_keys: stores.api_keys,
-            bots: stores.bots,
-            trunks: stores.trunks,
-            calls: stores.calls,
-            deliveries: stores.deliveries,
-            servers: stores.servers,
-        },
+        tables: stores,
         outside: Outside {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
@@ -68,6 +71,8 @@ pub(crate) async fn platform() -> Result<Platform> {
             seal: Arc::new(seal),
         },
         settings: Arc::new(settings(config)),
+        doorman: Arc::default(),
+        turns: Arc::default(),
     })
 }
 
@@ -76,7 +81,10 @@ fn settings(config: FunctionConfig) -> Settings {
     let key = config.llm.api_key;
     let reap = ReapLimits { every: config.periods.reap.0, stale: config.periods.reap_stale.0, ..ReapLimits::default() };
     Settings {
+        trusted_proxies: config.trusted_proxies,
+        prices: config.prices.into(),
         schedule: config.periods.schedule(),
+        breaker: config.periods.breaker(),
         analysis_model: model.map(|(base_url, model)| LanguageModel { base_url, api_key: key, model }),
         reap,
         ..Settings::new(config.public_url)

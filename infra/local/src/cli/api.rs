@@ -1,7 +1,7 @@
 //! The platform's HTTP API as the command line uses it.
 //! It must never print a key, nor retry what may have had an effect.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,14 +19,27 @@ pub(crate) struct Place {
     /// A running platform's API
     #[arg(long, value_name = "URL", env = "RINGFLEET_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// An API key; better in the environment than on the command line
+    /// An API key; better in the environment or in a file than on the command line
     #[arg(long, value_name = "KEY", env = "RINGFLEET_ADMIN_KEY", hide_env_values = true)]
-    key: SecretString,
+    key: Option<SecretString>,
+    /// A file that holds the API key, before the environment's; - is standard input
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
+
+/// No key was given, in none of the ways.
+#[derive(Debug, thiserror::Error)]
+#[error("an API key is needed: set RINGFLEET_ADMIN_KEY, or name a file that holds one with --key-file")]
+pub(crate) struct KeyNeeded;
 
 impl Place {
     pub(crate) fn client(&self) -> Result<Api> {
-        Api::new(&self.url, self.key.clone())
+        let key = match (&self.key_file, &self.key) {
+            (Some(file), _) => read_secret(file)?,
+            (None, Some(key)) => key.clone(),
+            (None, None) => return Err(KeyNeeded.into()),
+        };
+        Api::new(&self.url, key)
     }
 }
 
@@ -57,6 +70,15 @@ impl Api {
         self.send(Method::GET, path, None, None).await?.with_context(|| format!("there is no {path} at {}", self.url))
     }
 
+    /// As [`Api::get`], with those of the query's parameters that have a value.
+    pub(crate) async fn get_with(&self, path: &str, query: &[(&str, Option<String>)]) -> Result<Answer> {
+        let given = query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), given);
+        let url = url.with_context(|| format!("{} is no URL: write e.g. http://127.0.0.1:8080", self.url))?;
+        let query = url.query().filter(|query| !query.is_empty()).map(|query| format!("?{query}"));
+        self.get(&format!("{path}{}", query.unwrap_or_default())).await
+    }
+
     /// `None` where there is none.
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Answer>> {
         self.send(Method::GET, path, None, None).await
@@ -77,6 +99,18 @@ impl Api {
                 replaced.with_context(|| format!("{path} was deleted meanwhile"))
             }
         }
+    }
+
+    /// Replaces an entity that was read with this tag.
+    pub(crate) async fn replace(&self, path: &str, body: &Value, etag: Option<&str>) -> Result<Answer> {
+        let answer = self.send(Method::PUT, path, Some(body), etag).await?;
+        answer.with_context(|| format!("there is no {path} at {}", self.url))
+    }
+
+    /// Deletes an entity that must be there.
+    pub(crate) async fn remove(&self, path: &str) -> Result<()> {
+        let answer = self.send(Method::DELETE, path, None, None).await?;
+        answer.map(|_| ()).with_context(|| format!("there is no {path} at {}", self.url))
     }
 
     /// Deletes an entity; one that is not there is as good.
@@ -138,12 +172,27 @@ fn refusal(status: StatusCode, body: &Value) -> String {
     format!("the platform refused ({} {code}): {detail}{more}", status.as_u16())
 }
 
-/// Reads a JSON object; `-` is standard input.
-pub(crate) fn read_object(file: &Path) -> Result<Value> {
+/// The text of a file, and what to call it; `-` is standard input.
+fn read(file: &Path) -> Result<(String, String)> {
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let text =
         if file == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
     let text = text.with_context(|| format!("cannot read {name}"))?;
+    Ok((text, name))
+}
+
+/// Reads a secret, without the line's end; `-` is standard input.
+pub(crate) fn read_secret(file: &Path) -> Result<SecretString> {
+    let (text, name) = read(file)?;
+    match text.trim() {
+        "" => bail!("{name} holds no key"),
+        secret => Ok(SecretString::from(secret)),
+    }
+}
+
+/// Reads a JSON object; `-` is standard input.
+pub(crate) fn read_object(file: &Path) -> Result<Value> {
+    let (text, name) = read(file)?;
     let value: Value = serde_json::from_str(&text).with_context(|| format!("{name} is no JSON"))?;
     if value.is_object() { Ok(value) } else { bail!("{name} holds no JSON object") }
 }
@@ -170,6 +219,16 @@ mod tests {
             "the platform refused (422 invalid): 1 field(s) are not valid: push.url: only https",
         );
         check(500, Value::Null, "the platform refused (500 ?): no reason given");
+    }
+
+    #[test]
+    fn files_hold_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, " rf_secret\n").unwrap();
+        assert_eq!(read_secret(&path).unwrap().expose_secret(), "rf_secret");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(read_secret(&path).unwrap_err().to_string().contains("holds no key"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The command line: `ringfleet [up]`, `demo`, `call`, `doctor`, `models`, and what an admin puts in.
+//! The command line: `ringfleet [up]`, `demo`, `call`, `doctor`, `models`, and what admins do.
 //! It must never end in a panic or a backtrace: a mistake is one line on standard error that says what to do, and the
 //! exit code 2 where it was in a flag or a setting, else 1.
 
@@ -6,6 +6,7 @@ mod admin;
 pub(crate) mod api;
 mod call;
 mod doctor;
+mod erase;
 mod flags;
 pub(crate) mod models;
 mod up;
@@ -60,9 +61,17 @@ enum Command {
     /// Trunks of a running platform
     #[command(subcommand)]
     Trunk(admin::TrunkCommand),
+    /// Erase a person from all calls of a running platform, by phone number
+    Erase(erase::EraseArgs),
     /// API keys of a running platform
     #[command(subcommand)]
     Key(admin::KeyCommand),
+    /// Calls of a running platform
+    #[command(subcommand)]
+    Calls(admin::CallsCommand),
+    /// Fleet servers of a running platform
+    #[command(subcommand)]
+    Fleet(admin::FleetCommand),
 }
 
 /// Runs the program with this process's arguments.
@@ -96,7 +105,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Models(command) => models::run(command).await,
         Command::Bot(command) => admin::bot(command).await,
         Command::Trunk(command) => admin::trunk(command).await,
+        Command::Erase(args) => erase::run(args).await,
         Command::Key(command) => admin::key(command).await,
+        Command::Calls(command) => admin::calls(command).await,
+        Command::Fleet(command) => admin::fleet(command).await,
     }
 }
 
@@ -128,7 +140,10 @@ fn complain(message: &str) {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let usage = error.is::<ConfigError>() || error.is::<SettingsError>() || error.is::<TelemetryError>();
+    let usage = error.is::<ConfigError>()
+        || error.is::<SettingsError>()
+        || error.is::<TelemetryError>()
+        || error.is::<api::KeyNeeded>();
     if usage { USAGE } else { 1 }
 }
 

@@ -24,11 +24,13 @@ pub(super) struct UpArgs {
 pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
     let settings = args.settings.load()?;
     init_telemetry(&settings.telemetry)?;
+    infra::failpoint::arm()?;
     let platform = Platform::start(settings).await?;
     let mut signals = Signals::new()?;
     let ready = platform.ready();
     say(&if args.json { ready.to_json() } else { ready.to_text(platform.speech()) });
 
+    let force = CancellationToken::new();
     let code = tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, calls = platform.calls(), "ending: live calls may finish; a second signal ends them");
@@ -36,10 +38,11 @@ pub(super) async fn run(args: UpArgs) -> Result<ExitCode> {
         }
         () = platform.superseded() => {
             tracing::error!("another process has taken over this fleet server's id; ending. Give each its own with --server-id");
+            // The control plane ends the calls of an older incarnation: they must not talk on.
+            force.cancel();
             ExitCode::FAILURE
         }
     };
-    let force = CancellationToken::new();
     let forcing = force.clone();
     let second = tokio::spawn(async move {
         signals.next().await;

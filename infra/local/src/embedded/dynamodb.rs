@@ -37,8 +37,8 @@ impl DynamoDb {
         let database = self.database.clone();
         let ran = tokio::task::spawn_blocking(move || run(&database, &operation, &body)).await;
         match ran.unwrap_or_else(|error| {
-            tracing::error!(%error, "the embedded DynamoDB failed");
-            Err(DynoxideError::InternalServerError(error.to_string()))
+            tracing::error!(panicked = error.is_panic(), "the embedded DynamoDB failed");
+            Err(DynoxideError::InternalServerError("a request was not carried out".to_owned()))
         }) {
             Ok(body) => (StatusCode::OK, body),
             Err(error) => {
@@ -55,7 +55,7 @@ impl DynamoDb {
             Ok(Ok(0)) => {}
             Ok(Ok(deleted)) => tracing::debug!(deleted, "expired items deleted"),
             Ok(Err(error)) => tracing::warn!(%error, "expired items could not be deleted"),
-            Err(error) => tracing::error!(%error, "the TTL sweep failed"),
+            Err(error) => tracing::error!(panicked = error.is_panic(), "the TTL sweep failed"),
         }
     }
 }

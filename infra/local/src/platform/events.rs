@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use domain::ports::{Job, QueueName, StoreError};
 use functions::platform::Platform as Functions;
-use functions::{analyze, push, reap, sweep};
+use functions::{analyze, push, reap, retain, sweep};
 use infra::config::Periods;
 use infra::schema;
 use infra::sqs::{Consumer, Received, SqsQueues};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Jobs of one queue that are handled at once: one hanging CRM delays nobody else.
-const CONCURRENT: usize = 64;
+/// Jobs of one queue that are handled at once. The queue hands out a small share of that to any one bot, so that one
+/// whose CRM hangs delays nobody else.
+const CONCURRENT: usize = 256;
 /// SQS hands out no more at once.
 const BATCH: usize = 10;
 /// A poll that is under way is waited for at the end, so it is short.
@@ -63,7 +64,13 @@ pub(super) fn start(functions: &Functions, queues: &SqsQueues, periods: &Periods
         let functions = reaping.clone();
         async move { reap::pass(&functions).await.map(|_| ()) }
     });
-    let schedules = Source { stop, tasks: vec![tokio::spawn(sweeper), tokio::spawn(reaper)] };
+    let retaining = functions.clone();
+    let retainer = every(periods.retain.0, stop.clone(), "retain", move || {
+        let functions = retaining.clone();
+        async move { retain::pass(&functions).await.map(|_| ()) }
+    });
+    let tasks = vec![tokio::spawn(sweeper), tokio::spawn(reaper), tokio::spawn(retainer)];
+    let schedules = Source { stop, tasks };
     EventSources { queues: vec![call_ended, deliveries], schedules }
 }
 
@@ -87,7 +94,7 @@ impl Source {
         self.stop.cancel();
         for task in &mut self.tasks {
             if let Err(error) = task.await {
-                tracing::error!(%error, "an event source ended badly");
+                tracing::error!(panicked = error.is_panic(), "an event source ended badly");
             }
         }
     }
@@ -162,7 +169,8 @@ where
     let failure = match tokio::time::timeout(limit, &mut handling).await {
         Ok(Ok(Ok(()))) => None,
         Ok(Ok(Err(error))) => Some(error.to_string()),
-        Ok(Err(error)) => Some(error.to_string()),
+        // A panic's text may quote a call; it was told where it happened.
+        Ok(Err(error)) => Some(if error.is_panic() { "it panicked" } else { "it was cut off" }.to_owned()),
         Err(_) => {
             handling.abort();
             Some(format!("not done within {limit:?}"))
@@ -195,5 +203,90 @@ where
             () = stop.cancelled() => return,
             () = tokio::time::sleep(period) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use domain::ids::{BotId, CallId};
+    use domain::ports::Queues;
+    use futures_util::future::join_all;
+    use infra::aws::connect;
+    use infra::config::{AwsConfig, NamesConfig};
+    use infra::schema::{Names, ensure};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::embedded::{self, EmbeddedConfig};
+
+    /// Generous: nothing is measured, and nobody may wait for ever.
+    const DEADLINE: Duration = Duration::from_secs(120);
+    const BACKLOG: u16 = 2_000;
+
+    fn job(number: u16) -> Job {
+        let mut random = [0; 10];
+        random[..2].copy_from_slice(&number.to_be_bytes());
+        Job { call_id: CallId::from_parts(1_795_341_600_000, random), channel: None }
+    }
+
+    async fn queues(folder: &std::path::Path) -> (embedded::Embedded, SqsQueues) {
+        let config = EmbeddedConfig {
+            data: folder.to_owned(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            access_key: "test".into(),
+            secret_key: "test".into(),
+        };
+        let services = embedded::start(config).await.unwrap();
+        let aws = AwsConfig {
+            endpoint: Some(services.endpoint.clone()),
+            region: Some("eu-central-1".into()),
+            access_key_id: Some("test".into()),
+            secret_access_key: Some("test".into()),
+        };
+        let (clients, names) = (connect(&aws).await, Names::new(&NamesConfig::default()));
+        ensure(&clients, &names).await.unwrap();
+        (services, SqsQueues::new(clients.sqs, &names))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_bot_with_thousands_of_hanging_jobs_delays_no_other_bot() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_services, queues) = queues(folder.path()).await;
+        let [hanging, well] = ["hanging", "well"].map(|id| BotId::parse(id).unwrap());
+        let send = async |bot: &BotId, number: u16| {
+            queues.send(QueueName::Deliveries, bot, &job(number), Duration::ZERO).await.unwrap();
+        };
+        for number in (0..BACKLOG).step_by(50) {
+            join_all((number..number + 50).map(|number| send(&hanging, number))).await;
+        }
+
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (told, mut heard) = mpsc::channel(16);
+        let hangs: Arc<std::collections::HashSet<CallId>> = Arc::new((0..BACKLOG).map(|n| job(n).call_id).collect());
+        let counter = Arc::clone(&begun);
+        let _source = consumer(queues.consumer(QueueName::Deliveries), move |job| {
+            let (told, hangs, begun) = (told.clone(), Arc::clone(&hangs), Arc::clone(&counter));
+            async move {
+                if hangs.contains(&job.call_id) {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    told.send(None).await.unwrap();
+                    std::future::pending::<()>().await;
+                }
+                told.send(Some(job.call_id)).await.unwrap();
+                Ok(())
+            }
+        });
+        let mut hear = async || tokio::time::timeout(DEADLINE, heard.recv()).await.expect("nothing happens").unwrap();
+        assert_eq!(hear().await, None, "the backlog was there first");
+        for number in BACKLOG..BACKLOG + 20 {
+            send(&well, number).await;
+        }
+        let mut done = Vec::new();
+        while done.len() < 20 {
+            done.extend(hear().await);
+        }
+        assert!(begun.load(Ordering::SeqCst) * 4 < CONCURRENT, "no bot gets more than its share");
     }
 }

@@ -12,12 +12,12 @@ use functions::platform::{
 use infra::aws::Clients;
 use infra::clock::{OsEntropy, SystemClock};
 use infra::config::{LlmConfig as LlmSettings, Periods};
-use infra::dynamodb::{Stores, stores};
+use infra::dynamodb::stores;
 use infra::fleet_client::FleetClient;
 use infra::guarded::{EgressPolicy, GuardedClient, client};
 use infra::s3::S3Objects;
 use infra::schema::Names;
-use infra::seal::AesSeal;
+use infra::seal::{AesSeal, LocalKeyFile};
 use infra::secrets::DeploymentSecrets;
 use infra::sqs::SqsQueues;
 use server::provider::{LlmConfig, ProviderConfig, ProviderSettings, timing::Kind};
@@ -26,7 +26,7 @@ use crate::settings::Settings;
 
 /// Every adapter, once.
 pub(super) struct Adapters {
-    stores: Stores,
+    stores: Tables,
     pub(super) queues: SqsQueues,
     objects: Arc<S3Objects>,
     secrets: Arc<DeploymentSecrets>,
@@ -44,7 +44,9 @@ impl Adapters {
         names: &Names,
         secrets: DeploymentSecrets,
     ) -> Result<Self> {
-        let seal = AesSeal::load(&secrets).await.context("the deployment's secrets cannot be used")?;
+        let unusable = "the deployment's secrets cannot be used";
+        let wrap = LocalKeyFile::of(settings.wrap_key_file.as_deref(), &secrets).context(unusable)?;
+        let seal = AesSeal::load(&secrets, &wrap).await.context(unusable)?;
         let secrets = Arc::new(secrets);
         let policy = EgressPolicy::from(settings.egress.clone());
         let cannot = "the HTTP client cannot be built";
@@ -61,16 +63,8 @@ impl Adapters {
     }
 
     pub(super) fn functions(&self, settings: &Settings, public_url: &str) -> Functions {
-        let stores = self.stores.clone();
         Functions {
-            tables: Tables {
-                api_keys: stores.api_keys,
-                bots: stores.bots,
-                trunks: stores.trunks,
-                calls: stores.calls,
-                deliveries: stores.deliveries,
-                servers: stores.servers,
-            },
+            tables: self.stores.clone(),
             outside: Outside {
                 clock: Arc::new(SystemClock),
                 entropy: Arc::new(OsEntropy),
@@ -81,6 +75,8 @@ impl Adapters {
                 seal: self.seal.clone(),
             },
             settings: Arc::new(function_settings(settings, public_url)),
+            doorman: Arc::default(),
+            turns: Arc::default(),
         }
     }
 
@@ -114,7 +110,10 @@ fn function_settings(settings: &Settings, public_url: &str) -> FunctionSettings 
         model,
     });
     FunctionSettings {
+        trusted_proxies: settings.trusted_proxies.clone(),
+        prices: settings.prices.clone().into(),
         schedule: settings.periods.schedule(),
+        breaker: settings.periods.breaker(),
         analysis_model,
         analysis: AnalysisLimits { record_wait: announce_by * 2, ..AnalysisLimits::default() },
         reap: ReapLimits { stale, unknown_server: stale * 2, announce_again: sweep, ..ReapLimits::default() },

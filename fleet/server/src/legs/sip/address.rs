@@ -5,12 +5,17 @@ use domain::phone;
 use domain::trunk::{FromUser, IdentityHeader, NumberFormat, Trunk};
 
 /// The addressing of one INVITE.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub(super) struct Addressing {
+    #[debug("(personal)")]
     pub target: String,
+    #[debug("(personal)")]
     pub from_uri: String,
+    #[debug("(personal)")]
     pub from_display: Option<String>,
+    #[debug("(personal)")]
     pub to_uri: String,
+    #[debug("(personal)")]
     pub headers: Vec<(String, String)>,
 }
 

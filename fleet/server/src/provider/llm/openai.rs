@@ -55,9 +55,6 @@ impl Llm for OpenAi {
             if let Err(error) = service.answer(&request, &sender).await {
                 timing::count_failure(Kind::Llm, VENDOR, cause(&error));
                 tracing::warn!(%error, "the language model failed");
-                if let ProviderError::Refused { detail, .. } = &error {
-                    tracing::debug!(detail = detail.as_str(), "the language model's own words");
-                }
                 // The turn may have been given up meanwhile.
                 let _ = sender.send(LlmEvent::Failed(error)).await;
             }

@@ -12,6 +12,7 @@ use winterbaume_sqs::SqsState;
 use winterbaume_sqs::state::{QueueState, SqsError};
 use winterbaume_sqs::types::{Message, MessageAttribute};
 
+use super::fair::{back, set_aside};
 use super::queues::{asked_for, find};
 use super::wire::{
     AttributeValue, Batch, ChangeVisibility, Delete, Fault, Receive, Received, Send, Single, queue_name, within,
@@ -22,7 +23,7 @@ use super::{Caller, Sqs, encode, parse};
 const MAX_BYTES: usize = 1_048_576;
 const MAX_ENTRIES: usize = 10;
 /// The name under which a message carries its group; no attribute may be called so.
-const GROUP: &str = ".MessageGroupId";
+pub(super) const GROUP: &str = ".MessageGroupId";
 /// The length of a receipt handle: four UUIDs.
 const RECEIPT_BYTES: usize = 144;
 
@@ -230,7 +231,20 @@ fn take(state: &mut SqsState, name: &str, max: usize, visibility: Option<u32>) -
     let oldest = now_ms() - i64::from(queue.queue.message_retention_period) * 1_000;
     queue.messages.retain(|message| message.sent_timestamp > oldest);
     let before = queue.messages.len();
-    let messages = state.receive_message(name, max, visibility)?;
+    let mut messages = Vec::new();
+    loop {
+        let queue = find(state, name)?;
+        let count = queue.messages.len();
+        let hidden = set_aside(&mut queue.messages, max - messages.len(), now_ms());
+        let taken = state.receive_message(name, max - messages.len(), visibility);
+        let queue = find(state, name)?;
+        back(&mut queue.messages, hidden);
+        messages.extend(taken?);
+        // Those that went to the dead-letter queue have left their places to others.
+        if messages.len() >= max || queue.messages.len() == count {
+            break;
+        }
+    }
     let queue = find(state, name)?;
     let now = now_ms();
     let hidden = queue.messages.iter().map(|message| message.visible_at - now);

@@ -8,10 +8,12 @@
 //! long poll wakes at once on a send, or when a delay or visibility timeout passes.
 //!
 //! What differs from AWS, and an adapter must not rely on:
-//! - Messages come in the order of sending, and never twice without their visibility timing out.
-//! - `MessageGroupId` is accepted on standard queues and handed back, but buys no fairness.
+//! - Messages of one group come in the order of sending, and never twice without their visibility timing out.
+//! - Of one `MessageGroupId` only so many messages are in flight at once (see `fair`); AWS has no such limit, and gives
+//!   quiet groups the first turn by other means.
 //! - Counts in `GetQueueAttributes` are exact. No FIFO queues, policies, permissions or move tasks.
 
+mod fair;
 mod messages;
 mod queues;
 mod wire;

@@ -148,6 +148,59 @@ async fn a_failing_entry_leaves_the_rest_of_its_batch_alone() {
     assert_eq!(client.bodies(json!({"MaxNumberOfMessages": 10})).await, ["x", "y"]);
 }
 
+/// Sends `count` messages `{group}0`, `{group}1`, … of a group.
+async fn send_group(client: &Client, group: &str, count: usize) {
+    for number in 0..count {
+        let body = json!({"MessageBody": format!("{group}{number}"), "MessageGroupId": group});
+        client.ask("SendMessage", body).await;
+    }
+}
+
+#[tokio::test]
+async fn a_backlog_of_one_group_stands_in_nobodys_way() {
+    let client = Client::with_queue(json!({})).await;
+    let ten = || json!({"MaxNumberOfMessages": 10});
+    send_group(&client, "a", 3_000).await;
+    assert_eq!(client.bodies(ten()).await, ["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9"]);
+    send_group(&client, "b", 2).await;
+    send_group(&client, "c", 1).await;
+    // Who has the fewest in flight goes first; what is left over is for the others, up to their share.
+    let mut second = client.bodies(ten()).await;
+    second.sort();
+    assert_eq!(second, ["a10", "a11", "a12", "a13", "a14", "a15", "b0", "b1", "c0"]);
+    assert_eq!(client.bodies(ten()).await, [""; 0], "16 of a are in flight");
+    send_group(&client, "d", 1).await;
+    assert_eq!(client.bodies(ten()).await, ["d0"]);
+    assert_eq!(client.remembered().0, 3_004, "nothing is lost");
+}
+
+#[tokio::test]
+async fn a_group_gets_its_next_message_when_one_is_done() {
+    let client = Client::with_queue(json!({})).await;
+    send_group(&client, "a", 20).await;
+    let mut receipts = Vec::new();
+    for _ in 0..2 {
+        let got = client.ask("ReceiveMessage", json!({"MaxNumberOfMessages": 10})).await;
+        receipts.extend(got["Messages"].as_array().unwrap().iter().map(|message| message["ReceiptHandle"].clone()));
+    }
+    assert_eq!(receipts.len(), 16);
+    client.ask("DeleteMessage", json!({"ReceiptHandle": receipts[0]})).await;
+    client.ask("ChangeMessageVisibility", json!({"ReceiptHandle": receipts[1], "VisibilityTimeout": 0})).await;
+    // The one that was given back is the older one.
+    assert_eq!(client.bodies(json!({"MaxNumberOfMessages": 10})).await, ["a1", "a16"]);
+}
+
+#[tokio::test]
+async fn messages_without_a_group_have_no_share() {
+    let client = Client::with_queue(json!({})).await;
+    for _ in 0..30 {
+        client.ask("SendMessage", json!({"MessageBody": "x"})).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(client.bodies(json!({"MaxNumberOfMessages": 10})).await.len(), 10);
+    }
+}
+
 /// Polls for 20 s while `act` happens. What is to wake the poll has done so after one turn of the
 /// scheduler; a poll that still sleeps then is cut off and comes back empty.
 async fn check_wakes(poll: Value, act: impl AsyncFn(&Client), expect: &[&str]) {

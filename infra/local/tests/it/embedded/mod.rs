@@ -38,7 +38,7 @@ impl World {
     }
 }
 
-fn config(data: &Path) -> EmbeddedConfig {
+pub(crate) fn config(data: &Path) -> EmbeddedConfig {
     EmbeddedConfig {
         data: data.to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),

@@ -29,7 +29,7 @@ fn ringfleet_fleet() -> &'static Path {
 }
 
 /// A fleet server that is told nothing but what every AWS tool is told, its id and its ports, and the secret.
-fn server(world: &World, platform: &Running, id: &str) -> Command {
+pub(super) fn server(world: &World, platform: &Running, id: &str) -> Command {
     let mut command = clean(ringfleet_fleet());
     let aws = &platform.ready["aws"];
     command

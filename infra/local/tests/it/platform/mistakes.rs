@@ -98,6 +98,6 @@ async fn what_cannot_be_had() {
     check(&run(up(&[])).await, 1, &["is in use by another process"]);
 
     let nobody =
-        world.command(["key", "create", "--name", "n", "--url", "http://127.0.0.1:9", "--key", "some-admin-key"]);
+        world.command(["key", "mint", "--name", "n", "--url", "http://127.0.0.1:9", "--key", "some-admin-key"]);
     check(&run(nobody).await, 1, &["no platform answers at http://127.0.0.1:9", "ringfleet up"]);
 }

@@ -152,6 +152,15 @@ impl Client {
         self.send("GET", path, None).await
     }
 
+    /// Replaces an entity as it is now.
+    pub(super) async fn replace(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}{path}", self.url);
+        let request = self.http.put(url).header("x-api-key", &self.key).header("if-match", "*").json(&body);
+        let answer = within(request.send()).await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
     /// A bot `b` that calls over a trunk to this port of loopback; what is given goes over its defaults.
     pub(super) async fn create_bot(&self, port: u16, more: Value) -> Value {
         let trunk = json!({"trunk_id":"t","name":"T","host":"127.0.0.1","port":port,"default_number":"+911234567890"});

@@ -67,21 +67,24 @@ impl Uas {
     }
 
     async fn respond(&self, request: &str, to: SocketAddr, status: &str) {
-        let response = format!(
-            "SIP/2.0 {status}\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=uas\r\nCall-ID: {}\r\nCSeq: {}\r\n\
-             Contact: <sip:127.0.0.1:{}>\r\nContent-Length: 0\r\n\r\n",
-            header(request, "Via"),
-            header(request, "From"),
-            header(request, "To"),
-            header(request, "Call-ID"),
-            header(request, "CSeq"),
-            self.port(),
-        );
-        self.socket.send_to(response.as_bytes(), to).await.unwrap();
+        self.socket.send_to(response(request, self.port(), status).as_bytes(), to).await.unwrap();
     }
 }
 
-fn header<'a>(message: &'a str, name: &str) -> &'a str {
+/// What a phone at this port says to a request.
+pub(super) fn response(request: &str, port: u16, status: &str) -> String {
+    format!(
+        "SIP/2.0 {status}\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=uas\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+         Contact: <sip:127.0.0.1:{port}>\r\nContent-Length: 0\r\n\r\n",
+        header(request, "Via"),
+        header(request, "From"),
+        header(request, "To"),
+        header(request, "Call-ID"),
+        header(request, "CSeq"),
+    )
+}
+
+pub(super) fn header<'a>(message: &'a str, name: &str) -> &'a str {
     let found = message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     found.unwrap_or_else(|| panic!("no {name} in\n{message}")).trim()
 }

@@ -2,7 +2,7 @@
 //! It must never suggest a word that has little in common with what was written.
 
 /// The candidate with the least edits, if those are few enough for a slip.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = word.chars().count().div_ceil(3).max(1);
     candidates
         .into_iter()
@@ -10,13 +10,6 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .filter(|(edits, _)| *edits <= limit)
         .min()
         .map(|(_, candidate)| candidate)
-}
-
-pub(super) fn hint(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(
-        || ": remove it, or look for its name in the sample file".to_owned(),
-        |near| format!(": did you mean `{near}`?"),
-    )
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.

@@ -1,0 +1,243 @@
+//! Slows down addresses whose keys don't hold: the answer stays 401 and says when to come again, and comes later and later.
+//! And remembers whose use was noted of late, so that a crowd with one key writes once.
+//! It must never see a key itself, never make one that holds wait, and never take more memory than its table has room for.
+//!
+//! A table of one process: on Lambda each container has its own, so there the gateway's firewall counts what matters.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use domain::api_key::KeyHash;
+use http::request::Parts;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use lambda_http::request::RequestContext;
+use lru::LruCache;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Keys whose last use is remembered.
+const KEYS: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
+/// Addresses that are remembered; the one that failed longest ago is forgotten first.
+const ADDRESSES: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
+/// So many failures cost nothing: somebody has pasted the wrong key.
+const FREE_FAILURES: u32 = 5;
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// Without a failure for this long an address begins anew.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// Answers that are held back at once; beyond that they are given without delay, so that nobody fills the memory.
+const HELD_BACK: usize = 256;
+
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    count: u32,
+    last: Instant,
+}
+
+/// Remembers who failed.
+#[derive(Debug)]
+pub struct Doorman {
+    failures: Mutex<LruCache<IpAddr, Failures>>,
+    /// When the use of a key was noted, by this process.
+    uses: Mutex<LruCache<KeyHash, Timestamp>>,
+    waiting: Semaphore,
+}
+
+impl Default for Doorman {
+    fn default() -> Self {
+        Self {
+            failures: Mutex::new(LruCache::new(ADDRESSES)),
+            uses: Mutex::new(LruCache::new(KEYS)),
+            waiting: Semaphore::new(HELD_BACK),
+        }
+    }
+}
+
+impl Doorman {
+    /// Notes a failure, waits as long as this address has earned, and answers when it should come again.
+    pub(super) async fn refuse(&self, address: Option<IpAddr>) -> Option<Duration> {
+        metrics::counter!("ringfleet_auth_failures_total").increment(1);
+        let delay = delay(self.note(address?, Instant::now()))?;
+        metrics::counter!("ringfleet_auth_slowed_total").increment(1);
+        if let Ok(_place) = self.waiting.try_acquire() {
+            tokio::time::sleep(delay).await;
+        }
+        Some(delay)
+    }
+
+    /// Whether nobody in this process has noted a use of the key since `not_since`; whoever is told so does it now.
+    pub(super) fn is_first_use(&self, key: &KeyHash, now: Timestamp, not_since: Timestamp) -> bool {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = uses.get(key).is_none_or(|noted| *noted < not_since);
+        if first {
+            uses.put(key.clone(), now);
+        }
+        first
+    }
+
+    /// The use was not noted after all.
+    pub(super) fn forget_use(&self, key: &KeyHash) {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner).pop(key);
+    }
+
+    /// How often this address has failed in a row, this time included.
+    fn note(&self, address: IpAddr, now: Instant) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = failures.get(&whose(address)).filter(|known| now - known.last < FORGIVEN_AFTER);
+        let count = before.map_or(0, |known| known.count).saturating_add(1);
+        failures.put(whose(address), Failures { count, last: now });
+        count
+    }
+}
+
+/// The wait after so many failures: doubled with each, up to a longest.
+fn delay(failures: u32) -> Option<Duration> {
+    let beyond = failures.checked_sub(FREE_FAILURES + 1)?;
+    Some(FIRST_DELAY.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_DELAY))
+}
+
+/// One customer's addresses: of IPv6, everybody has 2^64.
+fn whose(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+/// The address that a request comes from: of API Gateway's event, else of the connection; behind a trusted proxy, the
+/// last one in `X-Forwarded-For` that is not a trusted proxy's.
+pub(super) fn client_address(parts: &Parts, trusted: &[IpNet]) -> Option<IpAddr> {
+    let gateway = parts.extensions.get::<RequestContext>().and_then(|context| match context {
+        RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref()?.parse().ok(),
+        _ => None,
+    });
+    let connection = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    let peer: IpAddr = gateway.or(connection)?;
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    if !is_trusted(&peer) {
+        return Some(peer);
+    }
+    let lines: Vec<&str> =
+        parts.headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(',')).map(str::trim);
+    let mut last = peer;
+    // What stands before something unreadable was not written by a proxy of ours.
+    while let Some(hop) = hops.next().and_then(|hop| hop.parse::<IpAddr>().ok()) {
+        last = hop.to_canonical();
+        if !is_trusted(&last) {
+            break;
+        }
+    }
+    Some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::auth::Authenticated;
+    use crate::testing::World;
+
+    #[test]
+    fn delays_double_up_to_a_longest() {
+        let check = |failures: u32, expect: Option<u64>| {
+            assert_eq!(delay(failures).map(|delay| delay.as_millis()), expect.map(u128::from), "{failures}");
+        };
+        check(0, None);
+        check(5, None);
+        check(6, Some(100));
+        check(7, Some(200));
+        check(11, Some(3200));
+        check(12, Some(5000));
+        check(u32::MAX, Some(5000));
+    }
+
+    #[test]
+    fn the_address_is_the_nearest_that_is_not_ours() {
+        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()).into();
+        let check = |peer: &str, forwarded: &[&str], expect: &str| {
+            let mut request = Request::builder();
+            for line in forwarded {
+                request = request.header(FORWARDED_FOR, *line);
+            }
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            parts.extensions.insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 1)));
+            assert_eq!(client_address(&parts, &trusted), Some(expect.parse().unwrap()), "{peer} {forwarded:?}");
+        };
+        check("203.0.113.1", &[], "203.0.113.1");
+        check("203.0.113.1", &["198.51.100.1"], "203.0.113.1");
+        check("10.0.0.1", &["198.51.100.1"], "198.51.100.1");
+        check("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1");
+        check("10.0.0.1", &["192.0.2.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1");
+        check("10.0.0.1", &["192.0.2.9", "198.51.100.1"], "198.51.100.1");
+        check("10.0.0.1", &["192.0.2.9, nonsense"], "10.0.0.1");
+        check("fd00::1", &["2001:db8::1"], "2001:db8::1");
+        check("10.0.0.1", &["10.0.0.3"], "10.0.0.3");
+        let (parts, ()) = Request::new(()).into_parts();
+        assert_eq!(client_address(&parts, &trusted), None);
+    }
+
+    async fn open(_: Authenticated) {}
+
+    async fn knock(app: &Router, address: &str, key: &str) -> (u16, Option<String>, Duration) {
+        let mut request = Request::builder().uri("/").header("x-api-key", key).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address.parse().unwrap(), 1)));
+        let began = Instant::now();
+        let answer = app.clone().oneshot(request).await.unwrap();
+        let wait = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), wait, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_fails_waits_and_who_has_a_key_does_not() {
+        const NONE: Duration = Duration::ZERO;
+        let world = World::new();
+        world.key("sk_test_client", |_| ());
+        let app = Router::new().route("/", get(open)).with_state(world.platform());
+        for _ in 0..5 {
+            assert_eq!(knock(&app, "203.0.113.1", "wrong-key").await, (401, None, NONE));
+        }
+        let waits = |ms| Duration::from_millis(ms);
+        assert_eq!(knock(&app, "203.0.113.1", "wrong-key").await, (401, Some("1".into()), waits(100)));
+        assert_eq!(knock(&app, "203.0.113.1", "wrong-key").await, (401, Some("1".into()), waits(200)));
+        // A good key from the same address goes through, and another address is not concerned.
+        assert_eq!(knock(&app, "203.0.113.1", "sk_test_client").await, (200, None, NONE));
+        assert_eq!(knock(&app, "203.0.113.2", "wrong-key").await, (401, None, NONE));
+        assert_eq!(knock(&app, "203.0.113.1", "wrong-key").await, (401, Some("1".into()), waits(400)));
+        tokio::time::advance(FORGIVEN_AFTER).await;
+        assert_eq!(knock(&app, "203.0.113.1", "wrong-key").await, (401, None, NONE));
+        // The neighbours of one IPv6 network are one.
+        for host in 1..=5 {
+            assert_eq!(knock(&app, &format!("2001:db8::{host}"), "wrong-key").await, (401, None, NONE));
+        }
+        assert_eq!(knock(&app, "2001:db8::6", "wrong-key").await.2, waits(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_whoever_comes() {
+        let doorman = Doorman::default();
+        for number in 0..10_000_u32 {
+            doorman.note(IpAddr::from(number.to_be_bytes()), Instant::now());
+        }
+        assert_eq!(doorman.failures.lock().unwrap().len(), ADDRESSES.get());
+        // With every place for waiting taken, the answer comes at once and still says when to come again.
+        let _all = doorman.waiting.try_acquire_many(u32::try_from(HELD_BACK).unwrap()).unwrap();
+        let address = "203.0.113.1".parse().unwrap();
+        for _ in 0..20 {
+            doorman.note(address, Instant::now());
+        }
+        let began = Instant::now();
+        assert_eq!(doorman.refuse(Some(address)).await, Some(LONGEST_DELAY));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,189 @@
+//! `Idempotency-Key`: one key with one body places one call, however often and however concurrently it is sent.
+//! It must never free a key while the fate of its call is unknown, and never touch its table without the header.
+
+use std::time::Duration;
+
+use domain::api_key::Caller;
+use domain::field_error::FieldError;
+use domain::idempotency::{BodyHash, Entry, LetGo, ScopedKey, Verdict};
+use domain::ids::CallId;
+use domain::ports::{CallEntry, KeyClaim, mint_call_id};
+use http::HeaderMap;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::placing::{self, Placed};
+use super::{Answer, Dialout};
+use crate::platform::Platform;
+use crate::problem::Refusal;
+
+const HEADER: &str = "idempotency-key";
+/// Between two looks at a request that is at it: the first and the longest wait. Each is shortened by up to a half, so
+/// that a crowd does not look at once.
+const FIRST_LOOK: Duration = Duration::from_millis(40);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// A client is told to wait no longer than this: most requests have ended by then.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// The request's key, if it has one.
+pub(super) fn key(caller: &Caller, headers: &HeaderMap) -> Result<Option<ScopedKey>, Refusal> {
+    let given = headers.get_all(HEADER).iter().map(http::HeaderValue::as_bytes);
+    ScopedKey::read(&caller.key_id, given)
+        .map_err(|fault| Refusal::Invalid(vec![FieldError::header(HEADER, fault.word(), fault.to_string())]))
+}
+
+/// Places the call under its key, or tells what another request with that key has come to.
+pub(super) async fn place(dialout: Dialout, key: ScopedKey, body: BodyHash) -> Result<Answer, Refusal> {
+    let platform = dialout.platform.clone();
+    let entrance =
+        Entrance { platform: &platform, key, body, give_up: dialout.started + platform.settings.placing.total };
+    match entrance.enter().await? {
+        Entered::Placed(call_id) => Ok(Answer { call_id, replayed: true }),
+        Entered::Holder(held) => {
+            let call_id = held.call_id;
+            let placed = settle(&platform, &held, dialout.place_as(call_id).await).await;
+            let_go(&platform, &held, &placed).await;
+            placed.map(|()| Answer { call_id, replayed: false })
+        }
+    }
+}
+
+enum Entered {
+    /// The key's call is under way or has been; this request has nothing to do.
+    Placed(CallId),
+    /// This request holds the key and places the call under the entry's id.
+    Holder(Entry),
+}
+
+/// A request on its way to its key.
+struct Entrance<'a> {
+    platform: &'a Platform,
+    key: ScopedKey,
+    body: BodyHash,
+    /// When a client has waited as long as for any dialout.
+    give_up: Instant,
+}
+
+impl Entrance<'_> {
+    /// Claims the key, or waits for who holds it.
+    async fn enter(&self) -> Result<Entered, Refusal> {
+        let mut found: Option<Entry> = None;
+        let mut look = FIRST_LOOK;
+        loop {
+            let now = self.now();
+            let Some(entry) = found.take() else {
+                match self.claim(self.begin(), None).await? {
+                    Ok(held) => return Ok(Entered::Holder(held)),
+                    Err(other) => found = Some(other),
+                }
+                continue;
+            };
+            let wanted = match entry.verdict(&self.body, now) {
+                Verdict::Mismatch => return Err(Refusal::IdempotencyMismatch),
+                Verdict::Replay => return Ok(Entered::Placed(entry.call_id)),
+                Verdict::Wait { until } => {
+                    self.wait(look, until).await?;
+                    look = (look * 2).min(LONGEST_LOOK);
+                    found = self.platform.tables.idempotency.get(&self.key).await?;
+                    continue;
+                }
+                Verdict::Begin => self.begin(),
+                Verdict::Resume => entry.resumed(now),
+            };
+            match self.claim(wanted, Some(&entry)).await? {
+                Ok(held) if held.attempt == 1 => return Ok(Entered::Holder(held)),
+                Ok(held) => match self.take_over(held).await? {
+                    Ok(entered) => return Ok(entered),
+                    Err(other) => found = Some(other),
+                },
+                Err(other) => found = Some(other),
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.platform.outside.clock.now()
+    }
+
+    /// An entry with a call id of its own.
+    fn begin(&self) -> Entry {
+        let outside = &self.platform.outside;
+        let call_id = mint_call_id(&*outside.clock, &*outside.entropy);
+        Entry::begin(self.key.clone(), self.body.clone(), call_id, self.now())
+    }
+
+    /// The entry if it is this request's now, else what lies there.
+    async fn claim(&self, wanted: Entry, over: Option<&Entry>) -> Result<Result<Entry, Entry>, Refusal> {
+        Ok(match self.platform.tables.idempotency.claim(&wanted, over).await? {
+            KeyClaim::Claimed => Ok(wanted),
+            KeyClaim::Exists(other) => Err(other),
+        })
+    }
+
+    async fn wait(&self, look: Duration, lease_until: Timestamp) -> Result<(), Refusal> {
+        let left = self.give_up.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let lease = Duration::try_from(lease_until.duration_since(self.now())).unwrap_or_default();
+            return Err(Refusal::IdempotencyInFlight { retry_after: lease.min(RETRY_AFTER_MAX) });
+        }
+        tokio::time::sleep(self.jittered(look).min(left)).await;
+        Ok(())
+    }
+
+    fn jittered(&self, wait: Duration) -> Duration {
+        let off = f64::from(self.platform.outside.entropy.dice()) / f64::from(u32::MAX) / 2.0;
+        wait.mul_f64(1.0 - off)
+    }
+
+    /// Finds out what became of the call of the request that died on the way. While nobody has taken it somebody may,
+    /// until this request has placed or fenced it; a call that was fenced will never be, and makes room for another.
+    async fn take_over(&self, held: Entry) -> Result<Result<Entered, Entry>, Refusal> {
+        match self.platform.tables.calls.get(held.call_id).await {
+            Ok(Some(CallEntry::Call(_))) => {
+                tracing::info!(call.id = %held.call_id, "a dialout that was not answered had placed its call");
+                let_go(self.platform, &held, &Ok(())).await;
+                Ok(Ok(Entered::Placed(held.call_id)))
+            }
+            Ok(Some(CallEntry::Fenced(_))) => Ok(self.claim(self.begin(), Some(&held)).await?.map(Entered::Holder)),
+            Ok(None) => Ok(Ok(Entered::Holder(held))),
+            Err(cause) => {
+                let refusal = Err(Refusal::from(cause));
+                let_go(self.platform, &held, &refusal).await;
+                refusal.map(|()| Ok(Entered::Holder(held)))
+            }
+        }
+    }
+}
+
+/// A refusal by a request that took over counts only once nobody can take the call any more.
+async fn settle(platform: &Platform, held: &Entry, placed: Result<(), Refusal>) -> Result<(), Refusal> {
+    match placed {
+        Err(refusal) if held.attempt > 1 && is_final(&refusal) => match placing::fence(platform, held.call_id).await? {
+            Placed::Accepted => Ok(()),
+            Placed::NoCapacity | Placed::TrunkLimit => Err(refusal),
+        },
+        other => other,
+    }
+}
+
+/// Whether a refusal means that no call was placed; after any other, one may have been.
+fn is_final(refusal: &Refusal) -> bool {
+    !matches!(refusal, Refusal::Store(_) | Refusal::Internal)
+}
+
+/// The answer stands whether or not this is written: who finds the entry in flight finds the call by its id.
+async fn let_go(platform: &Platform, held: &Entry, placed: &Result<(), Refusal>) {
+    let how = match placed {
+        Ok(()) => LetGo::Done,
+        Err(refusal) if is_final(refusal) => LetGo::Release,
+        Err(_) => LetGo::GiveBack { at: platform.outside.clock.now() },
+    };
+    if let Err(cause) = platform.tables.idempotency.let_go(held, how).await {
+        tracing::warn!(error = %cause, call.id = %held.call_id, ?how, "an idempotency key stays held until its lease ends");
+    }
+}
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;

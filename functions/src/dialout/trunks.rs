@@ -1,0 +1,159 @@
+//! Carries a call over the first of its bot's trunks that may and can: numbers, limits, ceilings, then a server.
+//! It must never offer a call over another trunk while a server may still take it over the first.
+
+use domain::api_key::Caller;
+use domain::bot::Bot;
+use domain::dialout::{DialoutRequest, PlacedNumbers, dialled, place};
+use domain::field_error::FieldError;
+use domain::fleet::ServerRow;
+use domain::ids::CallId;
+use domain::ports::StoreError;
+use domain::share::{Members, TrunkLimits};
+use domain::spend::{Hold, Spender};
+use domain::trunk::Trunk;
+use tokio::time::{Instant, timeout_at};
+
+use super::command;
+use super::placing::{self, Offer, Placed};
+use crate::platform::Platform;
+use crate::problem::Refusal;
+use crate::spend;
+
+/// A call that may be made now, if a trunk carries it.
+pub(super) struct Wanted<'a> {
+    pub(super) call_id: CallId,
+    pub(super) bot: &'a Bot,
+    pub(super) request: &'a DialoutRequest,
+    pub(super) caller: &'a Caller,
+    /// When the request arrived.
+    pub(super) started: Instant,
+    /// When its client has waited long enough.
+    pub(super) give_up: Instant,
+}
+
+impl Wanted<'_> {
+    /// What a table answers while the client waits.
+    async fn in_time<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        timeout_at(self.give_up, question).await.unwrap_or_else(|_| Err(placing::silent()))
+    }
+}
+
+/// Why a trunk does not carry the call, and what that means for the next.
+enum Passed {
+    /// The next may.
+    On(Refusal),
+    /// No other trunk changes it.
+    Ends(Refusal),
+}
+
+impl From<StoreError> for Passed {
+    fn from(cause: StoreError) -> Self {
+        Self::Ends(cause.into())
+    }
+}
+
+/// Tries the bot's trunks in their order. The numbers are judged by the first that exists: a fault there is the
+/// client's to mend; a trunk at its limit or ceiling passes the call on.
+///
+/// # Errors
+/// Why the first trunk that could have carried the call did not.
+pub(super) async fn carry(platform: &Platform, wanted: &Wanted<'_>) -> Result<(), Refusal> {
+    let mut refusal: Option<Refusal> = None;
+    for id in &wanted.bot.trunk_ids {
+        let Some(trunk) = wanted.in_time(platform.tables.trunks.get(id)).await? else { continue };
+        let numbers = match wanted.in_time(judged_numbers(platform, wanted, &trunk)).await? {
+            Ok(numbers) => numbers,
+            Err(faults) if refusal.is_none() => return Err(refused_numbers(faults)),
+            Err(_) => continue,
+        };
+        let hold = match spend::hold(platform, wanted.call_id, wanted.bot, &trunk, &numbers.to) {
+            Ok(hold) => hold,
+            Err(fault) if refusal.is_none() => return Err(refused_numbers(vec![fault])),
+            Err(_) => continue,
+        };
+        match over(platform, wanted, &trunk, numbers, hold).await {
+            Ok(()) => return Ok(()),
+            Err(Passed::Ends(why)) => return Err(why),
+            Err(Passed::On(why)) => {
+                refusal.get_or_insert(why);
+            }
+        }
+    }
+    Err(refusal.unwrap_or(Refusal::NoTrunk))
+}
+
+async fn over(
+    platform: &Platform,
+    wanted: &Wanted<'_>,
+    trunk: &Trunk,
+    numbers: PlacedNumbers,
+    hold: Option<Hold>,
+) -> Result<(), Passed> {
+    let limits = TrunkLimits::of(trunk);
+    let group = trunk.server_group.as_deref();
+    let servers = if limits.is_none() { None } else { Some(wanted.in_time(platform.tables.servers.all()).await?) };
+    if is_used_up(platform, servers.as_deref(), trunk, &limits, group) {
+        return Err(limited(trunk));
+    }
+    if let Some(hold) = &hold {
+        // If it was set aside and only the answer is missing, the sweep gives it back.
+        let Ok(set_aside) = timeout_at(wanted.give_up, spend::set_aside(platform, hold)).await else {
+            return Err(placing::silent().into());
+        };
+        set_aside.map_err(|why| match &why {
+            Refusal::SpendCeiling { over, .. } if over.spender == Spender::Trunk => Passed::On(why),
+            _ => Passed::Ends(why),
+        })?;
+    }
+    let offer =
+        Offer { command: command(wanted, trunk, numbers), group: trunk.server_group.clone(), limits, known: servers };
+    // A table that does not answer leaves it open whether a server has the call: then the hold stays until it is known.
+    let placed = placing::place(platform, &offer, wanted.started).await?;
+    tracing::info!(call.id = %wanted.call_id, bot.id = %wanted.bot.bot_id, trunk.id = %trunk.trunk_id, outcome = placed.word(), "dialout");
+    if placed != Placed::Accepted
+        && let Some(hold) = &hold
+    {
+        spend::give_back(platform, hold).await;
+    }
+    match placed {
+        Placed::Accepted => Ok(()),
+        Placed::NoCapacity => Err(Passed::Ends(Refusal::NoCapacity)),
+        Placed::TrunkLimit => Err(limited(trunk)),
+    }
+}
+
+fn limited(trunk: &Trunk) -> Passed {
+    metrics::counter!("ringfleet_trunk_limited_total", "trunk" => trunk.trunk_id.to_string()).increment(1);
+    Passed::On(Refusal::TrunkLimit)
+}
+
+fn is_used_up(
+    platform: &Platform,
+    servers: Option<&[ServerRow]>,
+    trunk: &Trunk,
+    limits: &TrunkLimits,
+    group: Option<&str>,
+) -> bool {
+    let now = platform.outside.clock.now();
+    servers.is_some_and(|servers| Members::of(servers, now).is_used_up(&trunk.trunk_id, limits, group))
+}
+
+async fn judged_numbers(
+    platform: &Platform,
+    wanted: &Wanted<'_>,
+    trunk: &Trunk,
+) -> Result<Result<PlacedNumbers, Vec<FieldError>>, StoreError> {
+    let own = match dialled(wanted.request, trunk) {
+        Ok(number) => platform.tables.bots.by_number(number.e164.as_str()).await?.is_some(),
+        Err(_) => false,
+    };
+    Ok(place(wanted.request, wanted.bot, trunk, |_| own))
+}
+
+/// Each refusal of a number is counted by its word.
+fn refused_numbers(faults: Vec<FieldError>) -> Refusal {
+    for fault in &faults {
+        metrics::counter!("ringfleet_numbers_refused_total", "reason" => fault.kind.clone()).increment(1);
+    }
+    Refusal::Invalid(faults)
+}
