@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 const CALL: Duration = Duration::from_secs(60);
 /// Some thousands of requests.
-const SCHEMATHESIS: Duration = Duration::from_secs(300);
+const SCHEMATHESIS: Duration = Duration::from_secs(480);
 const PYTHON: Duration = Duration::from_secs(60);
 
 /// No 5xx, no status and no body that the description does not have.
@@ -45,14 +45,17 @@ async fn described() -> Result<()> {
         &format!("X-API-Key: {ADMIN_KEY}"),
         "--checks",
         "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        // Not "examples": what it makes up beside our own examples it makes anew at random, and stumbles over itself.
+        // The coverage phase sends the examples of the description too.
         "--phases",
-        "examples,coverage,fuzzing",
+        "coverage,fuzzing",
         "--max-examples",
         "25",
         "--seed",
         "20261125",
+        // Threads of it disturb each other's draws: one run with one seed must be like the next.
         "--workers",
-        "2",
+        "1",
         "--continue-on-failure",
         "--suppress-health-check",
         "all",
