@@ -4,7 +4,6 @@
 mod deeds;
 mod host;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +45,8 @@ const SLOTS: u32 = 30;
 /// After the last fault.
 const SLOTS_FREE: Duration = Duration::from_secs(15);
 const SETTLED: Duration = Duration::from_secs(240);
+/// A try of a delivery is leased for this long: what it learnt is noted by then, or tried again.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// Now and then something is slow, throttled or cut, all the time.
 pub(crate) const CHANGEABLE: Weather = Weather {
@@ -273,20 +274,20 @@ impl World {
         Ok(())
     }
 
-    /// A push may come twice when the CRM's acknowledgement was lost on the way, or when the functions were in no state to
-    /// note it.
+    /// What was taken comes again for one reason only: its acknowledgement was lost, on the way to the functions or on the
+    /// way to the row that keeps it, within the time that the try was leased for. Each repetition has a reason of its own.
     fn check_doubles(&self, verdict: &Verdict) -> Result<()> {
-        let unheard: BTreeSet<String> = self.crm.unheard();
         let unnoted = self.functions.faults("DynamoDB TransactWriteItems");
         let taken = self.cluster.taken();
         for id in &verdict.doubled {
+            let unheard = self.crm.unheard(&format!("{id}-push"));
             let pushes = taken.get(id).map_or(&[][..], Vec::as_slice);
-            let lost = unheard.contains(&format!("{id}-push"));
-            let times = (pushes.first().map(|push| push.at), pushes.last().map(|push| push.at));
-            let (Some(first), Some(last)) = times else { continue };
-            let disturbed = self.disturbed.iter().any(|(from, to)| *from <= last && *to >= first);
-            let unnoted = unnoted.iter().any(|at| (first..=last).contains(at));
-            ensure!(lost || disturbed || unnoted, "{id} was pushed {} times for no reason", pushes.len());
+            for (n, first) in pushes.iter().enumerate().take(pushes.len().saturating_sub(1)) {
+                let leased = first.at..=first.at + LEASE;
+                let disturbed = self.disturbed.iter().any(|(from, to)| from <= leased.end() && to >= leased.start());
+                let lost = unheard.iter().chain(&unnoted).any(|at| leased.contains(at));
+                ensure!(lost || disturbed, "push {} of {id} was acknowledged, and came again for no reason", n + 1);
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 mod message;
 mod queue;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -64,7 +64,7 @@ struct Shared {
     dice: Mutex<Dice>,
     counts: Mutex<BTreeMap<String, u64>>,
     faults: Mutex<Vec<(Instant, String)>>,
-    unheard: Mutex<BTreeSet<String>>,
+    unheard: Mutex<Vec<(Instant, String)>>,
     shuffler: Mutex<Shuffler>,
     history: History,
 }
@@ -125,9 +125,9 @@ impl Proxy {
         lock(&self.shared.faults).iter().filter(|(_, met)| met == kind).map(|(at, _)| *at).collect()
     }
 
-    /// The `webhook-id`s whose acknowledgement was lost.
-    pub fn unheard(&self) -> BTreeSet<String> {
-        lock(&self.shared.unheard).clone()
+    /// When acknowledgements of this `webhook-id` were lost.
+    pub fn unheard(&self, id: &str) -> Vec<Instant> {
+        lock(&self.shared.unheard).iter().filter(|(_, met)| met == id).map(|(at, _)| *at).collect()
     }
 
     /// How many requests of a kind got through.
@@ -211,7 +211,7 @@ async fn connection(client: TcpStream, shared: &Shared) -> Result<()> {
         };
         let mut answer = server.ask(&request).await?;
         if fault == Fault::CutAfter {
-            lock(&shared.unheard).extend(request.header("webhook-id").map(str::to_owned));
+            lock(&shared.unheard).extend(request.header("webhook-id").map(|id| (Instant::now(), id.to_owned())));
             bail!("cut after");
         }
         if kind == "SQS ReceiveMessage" && answer.status() == 200 {
