@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 
 use crate::active_hours::ActiveHours;
 use crate::ids::{BotId, TrunkId};
+use crate::money::Money;
 use crate::retention::Retention;
 use crate::secret::Sealed;
-use crate::spend::Money;
+use crate::websocket::WebSocket;
 
 /// A bot as stored; field names are wire names of the admin API.
 #[derive(derive_more::Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -42,6 +43,13 @@ pub struct Bot {
     /// DIDs, E.164; each belongs to one bot only.
     #[serde(default)]
     pub numbers: Vec<String>,
+    /// Who may connect to `/ws/{bot_id}`, and how it is spoken there.
+    #[serde(default)]
+    pub websocket: WebSocket,
+    /// Who a call may be given to: numbers in E.164 under the names that script and model use. At most 50.
+    #[serde(default)]
+    #[debug("(personal)")]
+    pub transfer_targets: BTreeMap<String, String>,
     #[serde(default)]
     pub stt: Providers,
     #[serde(default)]
@@ -60,6 +68,9 @@ pub struct Bot {
     /// Of calls that begin on one day in the bot's zone; decimals in the currency of the deployment's prices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_spend_per_day: Option<Money>,
+    /// How calls to its numbers are taken.
+    #[serde(default)]
+    pub inbound: Inbound,
     #[serde(default)]
     #[debug("(prompt)")]
     pub voicemail: Voicemail,
@@ -153,6 +164,24 @@ impl Default for Silence {
     fn default() -> Self {
         Self { prompt_after_seconds: 8.0, prompts: vec!["Are you still there?".to_owned()], hangup_after_seconds: 10.0 }
     }
+}
+
+/// Calls that come in by SIP. (Over a WebSocket, the dialler says when a call is answered.)
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Inbound {
+    pub answer: InboundAnswer,
+}
+
+/// When a call that came in is answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InboundAnswer {
+    /// At once; the bot speaks as soon as it knows what pre-fetch says, 1.5 s later at the latest.
+    #[default]
+    Immediate,
+    /// It rings until the bot knows what pre-fetch says, for 1.5 s at most. A bot without pre-fetch lets it ring for 1.5 s.
+    Ring,
 }
 
 /// Answering machines.
@@ -339,6 +368,10 @@ pub struct Branch {
     pub goto: Option<String>,
     /// Ends the call after `say` (or after the script's closing when `say` is empty).
     pub end: bool,
+    /// Gives the customer to this one of the bot's `transfer_targets` after `say`. If that is refused, the bot says so and
+    /// goes on at `goto` (or the step after this one), and what this branch has set is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<String>,
     /// Result fields set by this branch, e.g. `disposition`.
     pub result: BTreeMap<String, String>,
 }

@@ -18,6 +18,9 @@ pub struct ServerRow {
     pub address: String,
     #[serde(default)]
     pub ws_url: String,
+    /// `host:port` to which carriers send SIP; empty where a server takes none.
+    #[serde(default)]
+    pub sip: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     pub calls: u32,
@@ -199,6 +202,7 @@ mod tests {
             epoch: Epoch(1),
             address: "127.0.0.1:1".into(),
             ws_url: String::new(),
+            sip: String::new(),
             group: (id == "g").then(|| "pool".into()),
             calls: 100 - free,
             max: 100,

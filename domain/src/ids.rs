@@ -105,6 +105,11 @@ impl CallId {
         Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
     }
 
+    /// The Unix time in milliseconds that it was made of.
+    pub fn unix_ms(&self) -> u64 {
+        self.0.as_bytes()[..6].iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte))
+    }
+
     /// Reads a UUID in any of its usual forms.
     ///
     /// # Errors
@@ -169,6 +174,7 @@ mod tests {
         let id = CallId::from_parts(1_700_000_000_000, [7; 10]);
         assert_eq!(CallId::parse(&id.to_string()), Ok(id));
         assert_eq!(id.to_string().as_bytes()[14], b'7');
+        assert_eq!(id.unix_ms(), 1_700_000_000_000);
         assert!(id.shard(8) < 8);
         assert_eq!(id.shard(0), 0);
     }

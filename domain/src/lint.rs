@@ -37,8 +37,9 @@ const RESULT: &[&str] = &[
     "analysis_status",
     "latency",
 ];
-/// Fields of every analysis, also of one that was skipped, and what a model may say when it ends a call.
-const ANALYSIS: &[&str] = &["disposition", "remarks", "end_call_reason"];
+/// Fields of every analysis, also of one that was skipped, and what a call that the bot ended or
+/// gave away may have.
+const ANALYSIS: &[&str] = &["disposition", "remarks", "end_call_reason", "transferred_to"];
 /// Most characters of a text that is quoted.
 const QUOTED: usize = 40;
 

@@ -2,8 +2,10 @@
 //! It must never hand text to the number library whose characters were not checked first.
 
 mod plan;
+mod received;
 mod rule;
 
+pub use received::readings;
 pub use rule::{NumberRule, NumberRuleError};
 
 use std::fmt;

@@ -2,9 +2,11 @@
 //! It must never name an implementation. Every write that matters is conditional, and says whether its condition held.
 
 mod housekeeping;
+mod sealed_rows;
 mod tables;
 
 pub use housekeeping::{Housekeeping, NumberPage};
+pub use sealed_rows::{NoCursor, SealedCursor, SealedPlace, SealedRow, SealedRows};
 pub use tables::Tables;
 
 use std::time::Duration;
@@ -23,9 +25,10 @@ use crate::endpoint::{EndpointId, EndpointRow};
 use crate::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, FleetSummary, ServerRow};
 use crate::idempotency::{self, LetGo, ScopedKey};
 use crate::ids::{BotId, CallId, Epoch, Owner, ServerId, TrunkId};
+use crate::money::Money;
 use crate::secret::{Sealed, SecretString};
 use crate::signing::FleetSecrets;
-use crate::spend::{Account, Hold, Money, Reserved};
+use crate::spend::{Account, Hold, Reserved};
 use crate::trunk::Trunk;
 
 /// A store, queue or bucket did not do what was asked. A condition that did not hold is never this error.
@@ -465,6 +468,15 @@ pub trait Secrets: Send + Sync {
 pub trait Seal: Send + Sync {
     fn seal(&self, entity: &str, secret: &SecretString) -> Sealed;
     fn open(&self, entity: &str, sealed: &Sealed) -> Result<SecretString, SealError>;
+    /// Ids of the keys that open, the one that seals first; none where sealing knows no keys.
+    fn keys(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// The id of the key that `sealed` names, known or not.
+    fn key_of(&self, sealed: &Sealed) -> Option<String> {
+        let _ = sealed;
+        None
+    }
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -67,6 +67,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// Of a call of which nothing is known yet but what it began with: a dialout's variables, or the fields that the
+    /// far side of an inbound call sent.
+    pub fn at_start(variables: Option<Box<serde_json::value::RawValue>>, custom: Fields) -> Self {
+        let brought = variables.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default();
+        Self { variables, crm: brought.over(&custom), custom, ..Self::default() }
+    }
+
     /// What is left of it when these classes are gone.
     #[must_use]
     pub fn without(mut self, kinds: &BTreeSet<Kind>) -> Self {

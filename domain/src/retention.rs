@@ -148,7 +148,7 @@ impl Part {
             "record.json" => Self::Record,
             "checkpoint-record.json" => Self::Both,
             "analysis.json" => Self::Transcript,
-            "variables.json" => Self::Variables,
+            "variables.json" | "custom.json" => Self::Variables,
             _ if name.starts_with("checkpoint-") => Self::Recording,
             _ if name.contains(".body.json") => Self::Both,
             _ => Self::Unknown,
@@ -215,6 +215,7 @@ mod tests {
         check("push.body.json.0011223344556677", &[Transcript, Variables, Call], &[Recording]);
         check("analysis.json", &[Transcript, Call], &[Recording, Variables]);
         check("variables.json", &[Variables, Call], &[Recording, Transcript]);
+        check("custom.json", &[Variables, Call], &[Recording, Transcript]);
         check("record.json", &[Call], &[Recording, Transcript, Variables]);
         check("something-new", &[Call], &[Recording, Transcript, Variables]);
         assert!(Part::Record.goes_with(&BTreeSet::from([Transcript, Variables])));

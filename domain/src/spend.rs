@@ -1,7 +1,6 @@
 //! What calls cost, and how much of it a bot or a trunk may spend in a day. Amounts are in whatever currency the prices are.
-//! It must never let an amount pass through a binary fraction, and never guess a price that no rule names.
+//! It must never guess a price that no rule names.
 
-use std::fmt;
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -9,91 +8,23 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use utoipa::ToSchema;
 
 use crate::active_hours::zone;
 use crate::bot::Bot;
 use crate::ids::CallId;
+use crate::money::{Money, MoneyError};
 use crate::phone::E164;
 use crate::trunk::Trunk;
 
-/// Micro-units in a unit.
-const UNIT: u64 = 1_000_000;
-/// The largest amount, units: nobody spends more in a day, and sums stay far from their end.
-const LARGEST: u64 = 1_000_000_000;
-
-/// Why a text is no amount or price.
+/// Why a text is no price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum MoneyError {
-    #[error("an amount is written in decimals, e.g. 12.50, with at most six of them and at most 1000000000")]
-    Amount,
+pub enum PriceError {
+    #[error(transparent)]
+    Amount(#[from] MoneyError),
     #[error(
         "a price is a number's prefix, a price a minute and maybe a price a call, e.g. `+91 0.60` or `+1 0.02 0.005`"
     )]
     Rule,
-}
-
-/// An amount, in millionths; on the wire a text such as `12.5`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, example = "12.5")]
-pub struct Money(u64);
-
-impl Money {
-    pub const ZERO: Self = Self(0);
-
-    pub const fn micros(micros: u64) -> Self {
-        Self(micros)
-    }
-
-    pub const fn as_micros(self) -> u64 {
-        self.0
-    }
-
-    /// Reads decimals: `12`, `12.5`, `0.000001`.
-    ///
-    /// # Errors
-    /// [`MoneyError::Amount`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, MoneyError> {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |text: &str, most: usize| {
-            (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-        };
-        if !digits(whole, 10) || !digits(fraction, 6) {
-            return Err(MoneyError::Amount);
-        }
-        let number = |text: &str| text.parse::<u64>().map_err(|_| MoneyError::Amount);
-        let micros = number(whole)? * UNIT + number(&format!("{fraction:0<6}"))?;
-        if micros > LARGEST * UNIT { Err(MoneyError::Amount) } else { Ok(Self(micros)) }
-    }
-
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
-    }
-}
-
-impl TryFrom<String> for Money {
-    type Error = MoneyError;
-    fn try_from(text: String) -> Result<Self, MoneyError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Money> for String {
-    fn from(amount: Money) -> Self {
-        amount.to_string()
-    }
-}
-
-impl fmt::Display for Money {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fraction = format!("{:06}", self.0 % UNIT);
-        match fraction.trim_end_matches('0') {
-            "" => write!(f, "{}", self.0 / UNIT),
-            fraction => write!(f, "{}.{fraction}", self.0 / UNIT),
-        }
-    }
 }
 
 /// What a call costs that is answered; one that is not costs nothing.
@@ -108,7 +39,7 @@ impl Price {
     /// The cost of a call that lasted this long from its answer; at least one minute.
     pub fn of(&self, talked: Duration) -> Money {
         let minutes = u64::try_from(talked.as_millis().div_ceil(60_000)).unwrap_or(u64::MAX).max(1);
-        Money(self.per_minute.0.saturating_mul(minutes)).plus(self.per_call)
+        self.per_minute.times(minutes).plus(self.per_call)
     }
 }
 
@@ -125,16 +56,16 @@ impl PriceRule {
     /// Reads a prefix, a price a minute, and maybe a price a call.
     ///
     /// # Errors
-    /// [`MoneyError`] says what it should look like.
-    pub fn parse(text: &str) -> Result<Self, MoneyError> {
+    /// [`PriceError`] says what it should look like.
+    pub fn parse(text: &str) -> Result<Self, PriceError> {
         let parts: Vec<&str> = text.split_whitespace().collect();
         let (prefix, per_minute, per_call) = match parts[..] {
             [prefix, per_minute] => (prefix, per_minute, "0"),
             [prefix, per_minute, per_call] => (prefix, per_minute, per_call),
-            _ => return Err(MoneyError::Rule),
+            _ => return Err(PriceError::Rule),
         };
         if !is_prefix(prefix) {
-            return Err(MoneyError::Rule);
+            return Err(PriceError::Rule);
         }
         let price = Price { per_minute: Money::parse(per_minute)?, per_call: Money::parse(per_call)? };
         Ok(Self { prefix: prefix.to_owned(), price })
@@ -148,8 +79,8 @@ fn is_prefix(text: &str) -> bool {
 }
 
 impl TryFrom<String> for PriceRule {
-    type Error = MoneyError;
-    fn try_from(text: String) -> Result<Self, MoneyError> {
+    type Error = PriceError;
+    fn try_from(text: String) -> Result<Self, PriceError> {
         Self::parse(&text)
     }
 }
@@ -277,28 +208,6 @@ pub enum Reserved {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts_are_exact_decimals() {
-        let check = |text: &str, expect: Result<u64, ()>| {
-            let read = Money::parse(text);
-            assert_eq!(read.map(Money::as_micros).map_err(|_| ()), expect, "{text}");
-            if let Ok(amount) = read {
-                assert_eq!(Money::parse(&amount.to_string()), Ok(amount));
-            }
-        };
-        check("0", Ok(0));
-        check("12", Ok(12_000_000));
-        check("12.5", Ok(12_500_000));
-        check("0.000001", Ok(1));
-        check("1000000000", Ok(1_000_000_000_000_000));
-        for wrong in
-            ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", " 1", "0.0000001", "1000000000.000001", "99999999999"]
-        {
-            check(wrong, Err(()));
-        }
-        assert_eq!(Money::micros(12_500_000).to_string(), "12.5");
-    }
 
     #[test]
     fn the_longest_prefix_has_the_price() {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 use crate::ids::TrunkId;
+use crate::money::Money;
 use crate::secret::Sealed;
-use crate::spend::Money;
 
 mod preset;
 
@@ -92,6 +92,8 @@ pub struct Trunk {
     /// Whether numbers at premium rates may be called.
     #[serde(default)]
     pub allow_premium: bool,
+    /// Where the carrier's calls to us come from: of several trunks the smallest network counts. From anywhere else, who
+    /// knows `username` and `password` is let in where the fleet's setting `sip_unknown` is `challenge`.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub inbound_cidrs: Vec<ipnet::IpNet>,

@@ -2,6 +2,7 @@
 //! It must never look anything up: whether a named trunk exists, or where a URL leads, is the handler's question.
 
 mod bot;
+mod transfer;
 mod trunk;
 
 use url::Url;

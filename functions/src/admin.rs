@@ -5,12 +5,14 @@ pub mod keys;
 
 mod bots;
 pub(crate) mod calls;
+pub(crate) mod connect_tokens;
 mod crud;
 pub(crate) mod endpoints;
 mod entity;
 pub(crate) mod erase;
 pub(crate) mod fleet;
 pub(crate) mod preview;
+pub(crate) mod reseal;
 mod secrets;
 mod trunks;
 pub(crate) mod versions;
@@ -30,11 +32,13 @@ pub(crate) fn routes() -> Router<Platform> {
         .merge(crud::routes::<Trunk>("/api/v1/admin/trunks"))
         .merge(keys::routes())
         .merge(endpoints::routes())
+        .merge(connect_tokens::routes())
         .merge(calls::routes())
         .merge(fleet::routes())
         .merge(preview::routes())
         .merge(versions::routes())
         .merge(erase::routes())
+        .merge(reseal::routes())
 }
 
 /// The highest version that a bot ever had, deleted ones too; 0 if none.

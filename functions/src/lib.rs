@@ -19,6 +19,7 @@ pub mod platform;
 pub mod problem;
 pub mod push;
 pub mod reap;
+pub mod reseal;
 pub mod result;
 pub mod retain;
 pub mod router;

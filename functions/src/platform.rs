@@ -8,7 +8,7 @@ use std::time::Duration;
 use domain::delivery::Schedule;
 use domain::endpoint::BreakerRules;
 pub use domain::ports::Tables;
-use domain::ports::{Clock, Entropy, Fleet, Objects, Outbound, Queues, Seal};
+use domain::ports::{Clock, Entropy, Fleet, Objects, Outbound, Queues, Seal, Secrets};
 use domain::secret::SecretString;
 use domain::spend::Prices;
 use ipnet::IpNet;
@@ -25,6 +25,7 @@ pub struct Outside {
     pub queues: Arc<dyn Queues>,
     pub outbound: Arc<dyn Outbound>,
     pub fleet: Arc<dyn Fleet>,
+    pub secrets: Arc<dyn Secrets>,
     pub seal: Arc<dyn Seal>,
 }
 
@@ -51,6 +52,8 @@ impl fmt::Debug for Outside {
 pub struct Settings {
     /// Where clients reach this API, without a trailing slash; recording URLs begin with it.
     pub public_url: String,
+    /// How diallers reach the fleet's WebSocket ports, if there is one name for all of them.
+    pub ws_public_url: Option<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     pub placing: PlacingBudget,
@@ -74,6 +77,7 @@ impl Settings {
         let public_url: String = public_url.into();
         Self {
             public_url: public_url.trim_end_matches('/').to_owned(),
+            ws_public_url: None,
             trusted_proxies: Vec::new(),
             placing: PlacingBudget::default(),
             prices: Prices::default(),

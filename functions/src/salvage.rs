@@ -90,24 +90,29 @@ async fn save_record(platform: &Platform, row: &CallRow) -> Result<(), StoreErro
     }
     let record = match read_json::<Record>(platform, &objects.checkpoint_record()).await {
         Ok(Some(record)) => record,
-        Ok(None) => record_of_variables(platform, row).await?,
+        Ok(None) => record_of_the_start(platform, row).await?,
         Err(StoreError::Corrupt { cause, .. }) => {
             tracing::warn!(call.id = %row.call_id, error = %cause, "the last checkpoint's record is unreadable");
-            record_of_variables(platform, row).await?
+            record_of_the_start(platform, row).await?
         }
         Err(other) => return Err(other),
     };
     write_json(platform, &objects.record(), &record).await
 }
 
-/// All that is known of a call that never reached a checkpoint: what the dialout brought.
-async fn record_of_variables(platform: &Platform, row: &CallRow) -> Result<Record, StoreError> {
-    let raw = match variables(platform, row).await {
-        Err(StoreError::Corrupt { .. }) => None,
-        other => other?,
-    };
-    let crm = raw.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default();
-    Ok(Record { variables: raw, crm, ..Record::default() })
+/// All that is known of a call that never reached a checkpoint: what it began with.
+async fn record_of_the_start(platform: &Platform, row: &CallRow) -> Result<Record, StoreError> {
+    let variables = readable(variables(platform, row).await)?;
+    let custom = readable(read_json::<Fields>(platform, &CallObjects::of(row).custom()).await)?;
+    Ok(Record::at_start(variables, custom.unwrap_or_default()))
+}
+
+/// What can't be read can't be saved, and must not keep the rest from it.
+fn readable<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        other => other,
+    }
 }
 
 /// A live row says nothing of its recording yet: its bot does.
@@ -251,5 +256,20 @@ mod tests {
         salvage(&world.platform(), &row).await.unwrap();
         let record = crate::result::record(&world.platform(), &row).await.unwrap().unwrap();
         assert_eq!(record.crm.stringified()["loan"], "12345678901234567890123");
+    }
+
+    #[tokio::test]
+    async fn without_a_checkpoint_the_record_still_has_the_fields_that_the_caller_sent() {
+        let world = World::new();
+        let check = async |custom: &[u8], expect: &str| {
+            let row = world.call(|_| ());
+            world.object(&CallObjects::of(&row).custom(), custom);
+            salvage(&world.platform(), &row).await.unwrap();
+            let record = crate::result::record(&world.platform(), &row).await.unwrap().unwrap();
+            let text = |fields: &Fields| serde_json::to_string(fields).unwrap();
+            assert_eq!((text(&record.custom), text(&record.crm)), (expect.to_owned(), expect.to_owned()));
+        };
+        check(br#"{"customer_name":"Asha","loan":1.0}"#, r#"{"customer_name":"Asha","loan":1.0}"#).await;
+        check(b"{half", "{}").await;
     }
 }

@@ -7,9 +7,10 @@ use domain::bot::Bot;
 use domain::call::{CallRow, CallState};
 use domain::field_error::FieldError;
 use domain::ids::CallId;
+use domain::money::Money;
 use domain::phone::E164;
 use domain::ports::{CallEntry, Owned, StoreError};
-use domain::spend::{Account, Hold, Money, Reserved};
+use domain::spend::{Account, Hold, Reserved};
 use domain::trunk::Trunk;
 use jiff::Timestamp;
 

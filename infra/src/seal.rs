@@ -5,6 +5,9 @@
 
 mod wrap;
 
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,55 +22,120 @@ pub use wrap::{DataKey, KeyWrap, LocalKeyFile};
 const VERSION: &str = "v1:";
 const WHAT: &str = "the deployment's data keys";
 
+/// Data keys that are in use, by id; the first one seals.
+type Known = Vec<(String, RandomizedNonceKey)>;
+
 /// Seals under one key, and opens under each that is known.
 #[derive(Debug)]
 pub struct AesSeal {
-    /// By id; the first one seals.
-    keys: Vec<(String, RandomizedNonceKey)>,
+    keys: RwLock<Known>,
 }
 
 impl AesSeal {
-    /// Takes the data keys from the deployment's secrets and unwraps them, once: a process must be restarted to know
-    /// another.
+    /// Takes the data keys from the deployment's secrets and unwraps them.
     ///
     /// # Errors
     /// The secrets cannot be read, or a data key cannot be unwrapped.
     pub async fn load(secrets: &DeploymentSecrets, wrap: &dyn KeyWrap) -> Result<Self, StoreError> {
-        let mut keys = Vec::new();
-        for wrapped in secrets.data_keys().await? {
-            let key = wrap.unwrap(&wrapped.id, &wrapped.wrapped).await?;
-            keys.push((wrapped.id, key));
-        }
-        Self::new(keys)
+        Ok(Self { keys: RwLock::new(known(unwrapped(secrets, wrap).await?)?) })
     }
 
-    fn new(keys: Vec<(String, DataKey)>) -> Result<Self, StoreError> {
-        let mut known: Vec<(String, RandomizedNonceKey)> = Vec::new();
-        for (id, key) in keys {
-            if id.is_empty() || id.contains(':') || known.iter().any(|(other, _)| *other == id) {
-                return Err(corrupt(WHAT, format!("id {id:?}: each has an id of its own, without colons")));
-            }
-            let key = RandomizedNonceKey::new(&AES_256_GCM, key.expose_secret());
-            known.push((id, key.map_err(|_| corrupt(WHAT, "AES refuses one"))?));
+    /// Takes them again: what was added meanwhile opens from now on, and what comes first now seals.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; the keys that were known stay in use.
+    pub(crate) async fn refresh(&self, secrets: &DeploymentSecrets, wrap: &dyn KeyWrap) -> Result<(), StoreError> {
+        let ids: Vec<String> = secrets.data_keys().await?.into_iter().map(|key| key.id).collect();
+        if ids == Seal::keys(self) {
+            return Ok(());
         }
-        if known.is_empty() { Err(corrupt(WHAT, "there is none")) } else { Ok(Self { keys: known }) }
+        let fresh = known(unwrapped(secrets, wrap).await?)?;
+        let ids: Vec<&str> = fresh.iter().map(|(id, _)| id.as_str()).collect();
+        tracing::info!(data_keys = ids.join(" "), "the data keys have changed");
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn new(keys: Vec<(String, DataKey)>) -> Result<Self, StoreError> {
+        Ok(Self { keys: RwLock::new(known(keys)?) })
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_open(&self, entity: &str, sealed: &Sealed) -> Option<SecretString> {
-        let (id, text) = sealed.0.strip_prefix(VERSION)?.split_once(':')?;
-        let (_, key) = self.keys.iter().find(|(known, _)| known == id)?;
+        let (id, text) = named(sealed)?;
+        let keys = self.known();
+        let (_, key) = keys.iter().find(|(known, _)| known == id)?;
         open(key, entity, text)
     }
 }
 
+async fn unwrapped(secrets: &DeploymentSecrets, wrap: &dyn KeyWrap) -> Result<Vec<(String, DataKey)>, StoreError> {
+    let mut keys = Vec::new();
+    for wrapped in secrets.data_keys().await? {
+        let key = wrap.unwrap(&wrapped.id, &wrapped.wrapped).await?;
+        keys.push((wrapped.id, key));
+    }
+    Ok(keys)
+}
+
+fn known(keys: Vec<(String, DataKey)>) -> Result<Known, StoreError> {
+    let mut known = Known::new();
+    for (id, key) in keys {
+        if id.is_empty() || id.contains(':') || known.iter().any(|(other, _)| *other == id) {
+            return Err(corrupt(WHAT, format!("id {id:?}: each has an id of its own, without colons")));
+        }
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key.expose_secret());
+        known.push((id, key.map_err(|_| corrupt(WHAT, "AES refuses one"))?));
+    }
+    if known.is_empty() { Err(corrupt(WHAT, "there is none")) } else { Ok(known) }
+}
+
+/// The id of the key that sealed a text, and what it made of it.
+fn named(sealed: &Sealed) -> Option<(&str, &str)> {
+    sealed.0.strip_prefix(VERSION)?.split_once(':')
+}
+
+/// How often the secrets are looked at for data keys. With the minute that they are kept, a change is known everywhere
+/// [`KNOWN_EVERYWHERE`] later.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// After this, every process has taken up a change of the data keys.
+pub const KNOWN_EVERYWHERE: Duration = Duration::from_secs(120);
+
+/// Lets `seal` follow the deployment's data keys for as long as it is in use.
+pub fn follow(seal: &Arc<AesSeal>, secrets: Arc<DeploymentSecrets>, wrap: LocalKeyFile) {
+    let seal = Arc::downgrade(seal);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let Some(seal) = seal.upgrade() else { return };
+            if let Err(error) = seal.refresh(&secrets, &wrap).await {
+                tracing::error!(%error, "the data keys have changed and can't be taken up: the last ones stay in use");
+            }
+        }
+    });
+}
+
 impl Seal for AesSeal {
     fn seal(&self, entity: &str, secret: &SecretString) -> Sealed {
-        let (id, key) = &self.keys[0];
+        let keys = self.known();
+        let (id, key) = &keys[0];
         Sealed(format!("{VERSION}{id}:{}", seal(key, entity, secret.expose_secret().as_bytes())))
     }
 
     fn open(&self, entity: &str, sealed: &Sealed) -> Result<SecretString, SealError> {
         self.try_open(entity, sealed).ok_or_else(|| SealError::Unopenable(entity.to_owned()))
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.known().iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    fn key_of(&self, sealed: &Sealed) -> Option<String> {
+        named(sealed).map(|(id, _)| id.to_owned())
     }
 }
 
@@ -127,6 +195,11 @@ mod tests {
         // The id is a name, not a proof.
         let renamed = Sealed(before.0.replace("v1:a:", "v1:b:"));
         check(&both, &renamed, false);
+        assert_eq!(
+            (both.keys(), both.key_of(&before), both.key_of(&during)),
+            (vec!["b".into(), "a".into()], Some("a".into()), Some("b".into()))
+        );
+        assert_eq!(both.key_of(&Sealed("***".into())), None);
     }
 
     #[test]

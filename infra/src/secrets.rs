@@ -23,6 +23,8 @@ use tokio::sync::Mutex;
 use crate::errors::{corrupt, refused, store_error};
 use crate::seal::{DataKey, LocalKeyFile};
 
+pub mod data_keys;
+
 const WHAT: &str = "the deployment's secrets";
 /// The id of the data key that is made with fresh secrets.
 const FIRST_KEY: &str = "k1";

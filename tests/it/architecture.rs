@@ -70,11 +70,19 @@ fn crates_import_only_what_they_may() {
         ("ringfleet-sip", &[]),
         ("ringfleet-media", &[]),
         ("ringfleet-call", &["ringfleet-domain"]),
+        ("ringfleet-dialect", &["ringfleet-domain"]),
         ("ringfleet-infra", &["ringfleet-domain"]),
         ("ringfleet-functions", &["ringfleet-domain", "ringfleet-infra"]),
         (
             "ringfleet-server",
-            &["ringfleet-call", "ringfleet-domain", "ringfleet-infra", "ringfleet-media", "ringfleet-sip"],
+            &[
+                "ringfleet-call",
+                "ringfleet-dialect",
+                "ringfleet-domain",
+                "ringfleet-infra",
+                "ringfleet-media",
+                "ringfleet-sip",
+            ],
         ),
         (
             "ringfleet-local",
@@ -111,7 +119,8 @@ fn cores_have_no_runtime_no_clock_and_no_random_source() {
     let metadata = metadata();
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
-        if !matches!(name, "ringfleet-domain" | "ringfleet-sip" | "ringfleet-media" | "ringfleet-call") {
+        let cores = ["ringfleet-domain", "ringfleet-sip", "ringfleet-media", "ringfleet-call", "ringfleet-dialect"];
+        if !cores.contains(&name) {
             continue;
         }
         for dependency in package["dependencies"].as_array().unwrap() {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use ringfleet_tests::api::Api;
 use ringfleet_tests::carrier::Callee;
 use ringfleet_tests::cluster::{Cluster, Placed, left_in, place, stores};
-use ringfleet_tests::crm::{Answer, Crm};
+use ringfleet_tests::crm::{Answer, Crm, Push};
 use ringfleet_tests::platform::FleetServer;
 use ringfleet_tests::wait::until;
 use ringfleet_tests::{gate, tools};
@@ -26,6 +26,8 @@ const SLOTS: Duration = Duration::from_secs(30);
 enum Scene {
     /// A fleet server, in a call that is answered and ends by itself.
     Server,
+    /// A fleet server, while it takes a call that comes in.
+    Caller,
     /// A fleet server that finds the leftovers of one that was killed in mid-call.
     Recovery,
     /// The functions, in or after a call.
@@ -48,6 +50,7 @@ fn scene(name: &str) -> Option<Scene> {
         (_, "sweep.deferred" | "sweep.step") => Scene::Sweep("analyze.stepped"),
         (_, "sweep.delivery") => Scene::Sweep("render.stored"),
         ("accept" | "advance" | "checkpoint" | "finish", _) => Scene::Server,
+        ("arrive", _) => Scene::Caller,
         ("recover", _) => Scene::Recovery,
         ("dialout" | "analyze" | "render" | "deliver", _) => Scene::Functions,
         ("reap" | "salvage", _) => Scene::Reap,
@@ -90,8 +93,15 @@ fn every_failpoint_stands_once_and_has_its_scene() {
 
 /// Where a crash would hurt most: before an answer, before a row is dialled, around the one terminal write, between a CRM's
 /// answer and its note.
-const WORST: [&str; 6] =
-    ["deliver.sent", "accept.row", "advance.answered", "finish.spooled", "finish.terminal", "dialout.fencing"];
+const WORST: [&str; 7] = [
+    "deliver.sent",
+    "accept.row",
+    "advance.answered",
+    "finish.spooled",
+    "finish.terminal",
+    "dialout.fencing",
+    "arrive.claimed",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn death_between_the_worst_writes_loses_and_doubles_nothing() {
@@ -114,14 +124,17 @@ struct World {
     cluster: Cluster,
     server: FleetServer,
     placed: Vec<Placed>,
+    /// Callers whose call had a row when its server died: they must have a result.
+    taken: Vec<String>,
     /// Deaths between a CRM's answer and its note: so many pushes may come twice.
     unnoted: usize,
 }
 
 async fn die_at(names: &[String]) -> Result<()> {
     let cluster = Cluster::start(stores().await?, None, Crm::start().await?, None).await?;
+    cluster.can_be_called().await?;
     let server = cluster.functions.fleet_server("alpha").await?;
-    let mut world = World { cluster, server, placed: Vec::new(), unnoted: 0 };
+    let mut world = World { cluster, server, placed: Vec::new(), taken: Vec::new(), unnoted: 0 };
     for name in names {
         let begun = Instant::now();
         world.die(name).await.with_context(|| format!("at {name}"))?;
@@ -141,6 +154,18 @@ impl World {
                 let (placed, died) = tokio::join!(self.cluster.place(callee), self.server.died(REACHED));
                 self.placed.push(placed?);
                 died?;
+            }
+            Scene::Caller => {
+                self.server.again_with(&self.cluster.functions, Some(name)).await?;
+                self.capacity().await?;
+                let sip = self.server.ready()["sip"].as_str().context("no SIP address")?.to_owned();
+                let (placed, sipp) = self.cluster.call_in(&sip)?;
+                self.server.died(REACHED).await?;
+                sipp.kill().await?;
+                if matches!(name, "arrive.claimed" | "arrive.started") {
+                    self.taken.push(placed.number.clone());
+                }
+                self.placed.push(placed);
             }
             Scene::Recovery => {
                 self.capacity().await?;
@@ -173,7 +198,7 @@ impl World {
                 self.cluster.functions.died(REACHED).await?;
             }
         }
-        if matches!(scene(name), Some(Scene::Server | Scene::Recovery)) {
+        if matches!(scene(name), Some(Scene::Server | Scene::Caller | Scene::Recovery)) {
             return self.server.again_with(&self.cluster.functions, None).await;
         }
         self.cluster.functions.again_with(None).await?;
@@ -220,6 +245,13 @@ impl World {
     }
 
     async fn finish(mut self) -> Result<()> {
+        for number in &self.taken {
+            until(format!("the push of the call from {number}"), SETTLED, || async {
+                let told = |push: &Push| push.json().is_ok_and(|body| body["number"] == number.as_str());
+                Ok(self.cluster.taken().values().flatten().any(told).then_some(()))
+            })
+            .await?;
+        }
         let verdict = self.cluster.settle(&self.placed, SETTLED).await?;
         tools::note(&format!("{verdict:?}"));
         ensure!(verdict.doubled.len() <= self.unnoted, "doubled: {:?}", verdict.doubled);

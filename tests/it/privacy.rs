@@ -13,6 +13,8 @@ use ringfleet_tests::subjects::{bot, trunk_with_account};
 use ringfleet_tests::wait::until;
 use ringfleet_tests::{gate, tools};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const CALL: Duration = Duration::from_secs(120);
 const GIVEN_UP: Duration = Duration::from_secs(60);
@@ -32,6 +34,8 @@ const MODEL_KEY: &str = "sk-canary-model-key-43";
 const TRUNK_PASSWORD: &str = "canary-trunk-password-44";
 const SIGNING: &str = "whsec_Q2FuYXJ5U2lnbmluZ1NlY3JldDQ1Q2FuYXJ5";
 const WRONG_KEY: &str = "rf_canary_wrong_key_46_canary_wrong_key_46";
+/// `dialler:` and the wrong key, as HTTP Basic has them.
+const WRONG_BASIC: &str = "ZGlhbGxlcjpyZl9jYW5hcnlfd3Jvbmdfa2V5XzQ2X2NhbmFyeV93cm9uZ19rZXlfNDY=";
 
 struct World {
     platform: Platform,
@@ -211,6 +215,40 @@ async fn wrong_requests(world: &World, bot: &str) -> Result<()> {
     Ok(())
 }
 
+/// Diallers whose keys and tokens do not hold, and one whose token does, shown in every place where one may be shown.
+async fn knocks(world: &mut World, bot: &str) -> Result<()> {
+    let place = world.fleet.as_ref().map_or_else(|| world.platform.ready(), FleetServer::ready)["ws"].as_str();
+    let address = place.and_then(|url| url.strip_prefix("ws://")).context("no WebSocket port")?.to_owned();
+    let made = world.platform.api.post(&format!("/api/v1/admin/bots/{bot}/connect-tokens"), &json!({})).await?;
+    let token = made["token"].as_str().context("no connect token")?.to_owned();
+    let wrong_token = format!("{token}canary");
+    world.canaries.push(token.clone());
+    world.canaries.push(WRONG_BASIC.to_owned());
+    for (query, header) in [
+        (format!("?key={WRONG_KEY}"), String::new()),
+        (format!("?token={wrong_token}"), format!("X-API-Key: {WRONG_KEY}\r\n")),
+        (String::new(), format!("Authorization: Bearer {WRONG_KEY}\r\n")),
+        (String::new(), format!("Authorization: Basic {WRONG_BASIC}\r\n")),
+        (format!("?token={token}&dialect=native"), String::new()),
+        (format!("?dialect={NUMBER}&token={token}"), String::new()),
+    ] {
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+                       dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let request = format!("GET /ws/{bot}{query} HTTP/1.1\r\nHost: {address}\r\n{upgrade}{header}\r\n");
+        let mut stream = TcpStream::connect(&address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut first = [0; 4096];
+        let read = stream.read(&mut first).await?;
+        let answer = String::from_utf8_lossy(&first[..read]).into_owned();
+        let welcome = query.ends_with("native");
+        ensure!(answer.starts_with(if welcome { "HTTP/1.1 101" } else { "HTTP/1.1 4" }), "{request}: {answer}");
+        // Whoever wrote a wrong parameter may read it again, a credential never.
+        let secrets = [token.as_str(), WRONG_KEY, WRONG_BASIC];
+        ensure!(!secrets.iter().any(|secret| answer.contains(secret)), "{request}: {answer}");
+    }
+    Ok(())
+}
+
 /// What is scraped, and what lies in the queues of dead letters.
 async fn metrics(world: &World) -> Result<()> {
     let place = match &world.fleet {
@@ -262,6 +300,7 @@ async fn run(external: bool) -> Result<()> {
     call(&mut world, "modelled", true).await?;
     ensure!(!world.desk.asked("/v1/chat/completions").is_empty(), "the model was not asked");
     wrong_requests(&world, "scripted").await?;
+    knocks(&mut world, "scripted").await?;
     metrics(&world).await?;
     erased(&world).await?;
     if let Some(fleet) = &mut world.fleet {

@@ -37,6 +37,8 @@ struct Case {
     hang_up: Option<&'static str>,
     /// Which sides of the recording must hold a voice: customer, bot.
     voices: (bool, bool),
+    /// Part of what the bot was heard to say.
+    said: &'static str,
     wire: fn(&[Message]) -> Result<()>,
 }
 
@@ -51,6 +53,7 @@ const CASE: Case = Case {
     answered: false,
     hang_up: None,
     voices: (false, false),
+    said: "",
     wire: |_| Ok(()),
 };
 const TALK: Case = Case { answered: true, voices: (true, true), ..CASE };
@@ -176,6 +179,21 @@ const CASES: &[Case] = &[
         wire: |trace| requests(trace, "BYE", 1),
         ..CASE
     },
+    // Our SIP has no REFER: the bot says so and goes on, here to its end.
+    Case {
+        name: "transfer-refused",
+        scenario: "key-until-bye",
+        values: &[("AUDIO", "silence"), ("KEY", "1"), ("MS", "9000")],
+        bot: r#"{"transfer_targets":{"desk":"+911140000001"},"script":{"closing":"Goodbye.","steps":[{"id":"want","expect":"yes_no",
+            "branches":{"yes":{"say":"I am putting you through to the desk.","transfer":"desk"}}}]}}"#,
+        ends: "bot",
+        why: "bot_hangup",
+        answered: true,
+        voices: (false, true),
+        said: "I am putting you through to the desk. Sorry, I could not put you through. Goodbye.",
+        wire: |trace| requests(trace, "BYE", 1).and(requests(trace, "REFER", 0)),
+        ..CASE
+    },
     Case {
         name: "no-media",
         scenario: "no-media",
@@ -292,6 +310,10 @@ fn check_result(case: &Case, call: &str, result: &Value) -> Result<()> {
     if case.name != "wrong-password" {
         is("sip_code", json!(case.code))?;
     }
+    let entries = result["transcript"].as_array().context("no transcript")?;
+    let bot = entries.iter().filter(|entry| entry["speaker"] == "bot").filter_map(|entry| entry["text"].as_str());
+    let said = bot.collect::<Vec<_>>().join(" ");
+    ensure!(said.contains(case.said), "the bot said {said:?}, not {:?}", case.said);
     is("caller_id", json!("+919876543210"))?;
     is("variables", json!({"lead_id": "123456789012345678901234", "customer_name": "Asha Rao"}))?;
     is("recording_status", json!(if case.answered { "complete" } else { "none" }))?;

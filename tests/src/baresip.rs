@@ -1,4 +1,4 @@
-//! baresip as the callee: a real telephone program that answers by itself and plays a WAV.
+//! baresip as the callee or the caller: a real telephone program that plays a WAV.
 //! It must never use a sound card.
 
 use std::fs;
@@ -32,6 +32,18 @@ impl Baresip {
     /// # Errors
     /// It can't be started.
     pub async fn start(speech: &Speech) -> Result<Self> {
+        Self::launch(speech, None).await
+    }
+
+    /// Starts one that calls `target`, a SIP URI, and says `speech` from the answer on.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub async fn call(speech: &Speech, target: &str) -> Result<Self> {
+        Self::launch(speech, Some(target)).await
+    }
+
+    async fn launch(speech: &Speech, target: Option<&str>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let wav = speech.write_wav(&folder.path().join("speech.wav"))?;
         let port = ports::one()?;
@@ -44,6 +56,9 @@ impl Baresip {
         fs::write(folder.path().join("contacts"), "")?;
         let mut command = Command::new("baresip");
         command.arg("-f").arg(folder.path()).args(["-n", "127.0.0.1", "-v"]);
+        if let Some(target) = target {
+            command.args(["-e", &format!("/dial {target}")]);
+        }
         let mut process = Process::start("baresip", command)?;
         process.line(READY, |line| line.contains("baresip is ready").then_some(())).await?;
         Ok(Self { process, _folder: folder, port })

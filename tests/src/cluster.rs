@@ -17,13 +17,17 @@ use crate::carrier::{Callee, Carrier};
 use crate::crm::{Answer, Crm, Push};
 use crate::platform::{Platform, Setup};
 use crate::ports;
-use crate::subjects::bot;
+use crate::sipp::Sipp;
+use crate::subjects::{bot, called_bot, inbound_trunk};
 use crate::wait::until;
 
 /// What a crash may cost of a recording, seconds.
 const MOST_LOST: f64 = 30.0;
 /// The same for every call: what they bring must arrive.
 const LEAD: &str = "123456789012345678901234";
+/// The bot that is called, its trunk, and its number.
+const CALLED: &str = "called";
+const DID: &str = "+911140001234";
 
 /// What the client heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +91,27 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Makes a bot that can be called: see [`Cluster::call_in`].
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn can_be_called(&self) -> Result<()> {
+        let bot = called_bot(CALLED, DID, &format!("{}/{CALLED}", self.crm_url));
+        self.functions.api.create(&inbound_trunk(CALLED, "127.0.0.1/32"), &bot).await.map(|_| ())
+    }
+
+    /// Calls that bot over a server's SIP address from a number of its own.
+    ///
+    /// # Errors
+    /// SIPp can't be started.
+    pub fn call_in(&self, sip: &str) -> Result<(Placed, Sipp)> {
+        let number = self.number();
+        let target = format!("sip:{DID}@{sip}");
+        let values = [("TARGET", target.as_str()), ("FROM", &number), ("CODE", "503"), ("CODECS", "0 101")];
+        let sipp = Sipp::caller("caller-refused", sip, &values)?;
+        Ok((Placed { number, callee: Callee::Brief, heard: Heard::Nothing }, sipp))
+    }
+
     /// A number that was never dialled before.
     pub fn number(&self) -> String {
         format!("+9198765{:05}", self.placed.fetch_add(1, Ordering::SeqCst))
@@ -103,8 +128,8 @@ impl Cluster {
     /// The answered pushes by call id.
     pub fn taken(&self) -> BTreeMap<String, Vec<Push>> {
         let mut taken: BTreeMap<String, Vec<Push>> = BTreeMap::new();
-        for callee in Callee::ALL {
-            for push in self.crm.pushes(&format!("/{}", callee.name())) {
+        for name in Callee::ALL.map(Callee::name).into_iter().chain([CALLED]) {
+            for push in self.crm.pushes(&format!("/{name}")) {
                 if push.answered == Answer::Status(200) {
                     let id = push.header("webhook-id").trim_end_matches("-push").to_owned();
                     taken.entry(id).or_default().push(push);

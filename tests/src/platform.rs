@@ -263,7 +263,7 @@ fn up(setup: &Setup, folder: &Path, rtp: u16) -> Result<Command> {
     command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
     command.args(["up", "--json", "--sip", "127.0.0.1:0", "--http", &format!("127.0.0.1:{}", setup.http)]);
     command.arg("--data").arg(folder.join("data"));
-    command.args(["--rtp-ports", &range(rtp), "--log", setup.log.unwrap_or(LOG)]);
+    command.args(["--ws", "127.0.0.1:0", "--rtp-ports", &range(rtp), "--log", setup.log.unwrap_or(LOG)]);
     if setup.external {
         command.args(["--fleet", "external"]);
     }
@@ -340,7 +340,7 @@ impl FleetServer {
         command.args(["--fleet-http", &format!("127.0.0.1:{}", setup.http)]);
         command.args(["--fleet-secret-file", text(platform.ready(), "/fleet_secret_file")?]);
         command.args(["--log", platform.setup.log.unwrap_or(LOG)]);
-        command.args(["--rtp-ports", &range(rtp)]);
+        command.args(["--ws", "127.0.0.1:0", "--rtp-ports", &range(rtp)]);
         command.arg("--spool").arg(setup.spool.clone().unwrap_or_else(|| Self::spool_of(platform, id)));
         // The defaults of the fleet server alone are those of AWS: pushes and pre-fetches may not reach this machine.
         command.args(["--set", "egress.allow_http=true", "--set", "egress.allow_cidrs=[\"127.0.0.0/8\"]"]);
@@ -371,7 +371,8 @@ impl FleetServer {
         setup.environment.extend(failpoint.map(|armed| (FAILPOINT.to_owned(), armed.to_owned())));
         let command = Self::command(platform, &self.id, self.rtp, &setup)?;
         self.process = Process::start(&format!("ringfleet-fleet {}", self.id), command)?;
-        ready_or_dead(&mut self.process, failpoint).await.map(|_| ())
+        self.ready = ready_or_dead(&mut self.process, failpoint).await?.unwrap_or_default();
+        Ok(())
     }
 
     /// Waits until its armed failpoint has killed it.

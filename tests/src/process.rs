@@ -56,6 +56,8 @@ pub fn command(program: &Path) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
         command.env_remove(name);
     }
+    // Of the ports with a fixed default, the one that most tests have no interest in.
+    command.env("RINGFLEET_FLEET_WS", "127.0.0.1:0");
     command
 }
 

@@ -1,4 +1,4 @@
-//! SIPp as the callee: one scenario, one call, and the trace of what went over the wire.
+//! SIPp as the callee or the caller: one scenario, one call, and the trace of what went over the wire.
 //! It must never be told what the product does: a scenario says what the far side does and must get.
 
 use std::fs;
@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use crate::ports;
 use crate::process::Process;
+use crate::wait::until;
 
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/sipp");
 const MEDIA_PORTS: u16 = 4;
@@ -60,12 +61,43 @@ impl Sipp {
         Self::launch(scenario, values, &["-m", "1", "-timeout", LIFETIME_SECONDS, "-timeout_error"])
     }
 
+    /// Starts `scenario`, which calls `server` (`host:port`).
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn caller(scenario: &str, server: &str, values: &[(&str, &str)]) -> Result<Self> {
+        Self::launch(scenario, values, &["-m", "1", "-timeout", LIFETIME_SECONDS, "-timeout_error", server])
+    }
+
     /// One that takes every call that comes, all in the same way, until it is killed.
     ///
     /// # Errors
     /// It can't be started.
     pub fn crowd(scenario: &str, values: &[(&str, &str)]) -> Result<Self> {
         Self::launch(scenario, values, &["-timeout", CROWD_LIFETIME_SECONDS])
+    }
+
+    /// Starts `calls` calls of `scenario` to `server` at once.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn burst(scenario: &str, server: &str, calls: u32, values: &[(&str, &str)]) -> Result<Self> {
+        let calls = calls.to_string();
+        let rate = ["-m", &calls, "-l", &calls, "-r", &calls];
+        let lifetime = ["-timeout", LIFETIME_SECONDS, "-timeout_error", server];
+        Self::launch(scenario, values, &[&rate[..], &lifetime].concat())
+    }
+
+    /// Waits until a message came whose first line begins so.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub async fn got(&self, start: &str, within: Duration) -> Result<Message> {
+        until(format!("sipp gets {start}"), within, || async {
+            let wanted = |message: &Message| message.received && message.start_line().starts_with(start);
+            Ok(self.seen()?.into_iter().find(wanted))
+        })
+        .await
     }
 
     /// The trace so far.

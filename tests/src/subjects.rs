@@ -18,6 +18,29 @@ pub fn trunk_with_account(id: &str, port: u16, user: &str, password: &str) -> Va
     trunk
 }
 
+/// A trunk whose calls come from `cidr`.
+pub fn inbound_trunk(id: &str, cidr: &str) -> Value {
+    let mut trunk = trunk(id, 5060);
+    trunk["inbound_cidrs"] = json!([cidr]);
+    trunk
+}
+
+/// A bot that takes the calls to `did`, with a key mapper over what a carrier sends along.
+pub fn called_bot(id: &str, did: &str, crm: &str) -> Value {
+    let mut bot = bot(id, "unused", crm);
+    bot["trunk_ids"] = json!([]);
+    bot["numbers"] = json!([did]);
+    bot["opening_message"] =
+        json!("Hello customer {{call.x_customer_id}}, this is Ringfleet. How may I help you today?");
+    bot["push"]["key_mapper"] = json!({
+        "session": "{{call.id}}", "number": "{{call.caller_id}}", "did": "{{call.did}}", "way": "{{call.direction}}",
+        "customer": "{{crm.x_customer_id}}", "lead": "{{call.x_lead_id}}", "from": "{{call.diverted_from}}",
+        "why": "{{call.end_reason}}", "ended_by": "{{call.disconnected_by}}", "audio": "{{call.recording_url}}",
+        "seconds": "{{call.duration}}"
+    });
+    bot
+}
+
 /// What the CRM of the tests is sent: values of all namespaces, a constant, and a nested list.
 pub fn key_mapper() -> Value {
     json!({

@@ -55,6 +55,28 @@ pub fn models() -> Option<PathBuf> {
     (has("moonshine") && has("piper")).then_some(folder)
 }
 
+/// Whether `python3` has a module; if not, says so.
+///
+/// # Panics
+/// As [`can_run`].
+pub fn has_python(test: &str, module: &str) -> bool {
+    runs("python3", &["-c", &format!("import {module}")])
+        || skip(test, &format!("python3 has no {module}; tests/run installs it"))
+}
+
+/// The folder of `NODE_PATH` that holds a package of npm, if there is one; if not, says so.
+///
+/// # Panics
+/// As [`can_run`].
+pub fn node_modules(test: &str, package: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("NODE_PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).find(|folder| folder.join(package).is_dir());
+    if found.is_none() {
+        skip(test, &format!("no {package} below NODE_PATH; tests/run installs it"));
+    }
+    found
+}
+
 /// Runs a program to its end, silently; whether it liked it.
 pub fn runs(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);

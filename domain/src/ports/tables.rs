@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{ApiKeys, Bots, Calls, Deliveries, Endpoints, Housekeeping, Idempotency, Servers, Spend, Trunks};
+use super::{
+    ApiKeys, Bots, Calls, Deliveries, Endpoints, Housekeeping, Idempotency, SealedRows, Servers, Spend, Trunks,
+};
 
 /// The tables, one port each; cheap to clone.
 #[derive(Clone)]
@@ -16,6 +18,7 @@ pub struct Tables {
     pub idempotency: Arc<dyn Idempotency>,
     pub housekeeping: Arc<dyn Housekeeping>,
     pub endpoints: Arc<dyn Endpoints>,
+    pub sealed_rows: Arc<dyn SealedRows>,
     pub servers: Arc<dyn Servers>,
     pub spend: Arc<dyn Spend>,
 }

@@ -23,6 +23,7 @@ fn row(name: &str, calls: u32, draining: bool, beat: Duration) -> ServerRow {
         epoch: Epoch(1),
         address: "127.0.0.1:1".into(),
         ws_url: String::new(),
+        sip: String::new(),
         group: name.starts_with('g').then(|| "pool".into()),
         calls,
         max: 1000,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Findings, MAX_TEXT, is_one_line, is_token};
+use super::{Findings, MAX_TEXT, is_one_line, is_token, transfer};
 use crate::active_hours::HoursError;
 use crate::bot::{Bot, Expect, Prefetch, PrefetchMethod, Providers, Script, ScriptStep, VoicemailAction};
 use crate::field_error::FieldError;
@@ -11,10 +11,14 @@ use crate::outcome::{EndReason, outcome_word};
 use crate::phone::E164;
 use crate::push;
 use crate::retention::MAX_DAYS;
+use crate::websocket::Access;
 
 /// Vendor words that the platform has an adapter for.
 const VENDORS: [(&str, &[&str]); 3] =
     [("stt", &["moonshine", "openai"]), ("llm", &["openai", "script"]), ("tts", &["piper", "flite", "openai"])];
+
+/// Networks that a bot's allowlist may hold.
+const MAX_CIDRS: usize = 200;
 
 impl Bot {
     /// Everything that is wrong with the bot, at once.
@@ -25,11 +29,14 @@ impl Bot {
         self.check_hours(&mut found);
         self.check_conversation(&mut found);
         self.check_numbers(&mut found);
+        self.check_websocket(&mut found);
+        transfer::check_targets(&mut found, &self.transfer_targets);
         for (path, providers) in self.provider_lists() {
             check_providers(&mut found, path, providers);
         }
         if let Some(script) = &self.script {
             check_script(&mut found, script);
+            transfer::check_script(&mut found, script, &self.transfer_targets);
         }
         if let Some(prefetch) = &self.prefetch {
             check_prefetch(&mut found, prefetch);
@@ -76,6 +83,10 @@ impl Bot {
                 kind.as_str()
             )
         }));
+        if self.websocket.access != Access::Allowlist && !self.websocket.cidrs.is_empty() {
+            let access = self.websocket.access.as_str();
+            warnings.push(format!("websocket.cidrs: they count with access allowlist only, and access is {access}"));
+        }
         if self.script.is_none() && self.system_prompt.is_empty() {
             warnings.push("neither a script nor a system_prompt: the bot knows nothing to say".to_owned());
         }
@@ -124,6 +135,18 @@ impl Bot {
             );
             found.unless(seen.insert(number), &path, "duplicate", "a DID stands in the list once");
         }
+    }
+
+    fn check_websocket(&self, found: &mut Findings) {
+        let socket = &self.websocket;
+        found.between("websocket.chunk_ms", socket.chunk_ms, 20, 100);
+        found.between("websocket.cidrs", socket.cidrs.len(), 0, MAX_CIDRS);
+        found.unless(
+            socket.access != Access::Allowlist || !socket.cidrs.is_empty(),
+            "websocket.cidrs",
+            "missing",
+            "with access allowlist these are the networks that may connect, e.g. [\"203.0.113.0/24\"]: without one nobody could",
+        );
     }
 
     fn check_retention(&self, found: &mut Findings) {

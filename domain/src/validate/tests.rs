@@ -47,6 +47,35 @@ fn a_minimal_bot_has_the_documented_defaults_and_passes() {
 }
 
 #[test]
+fn whom_a_bot_may_give_its_calls_to() {
+    let number = "+911140000001";
+    check_bot(json!({"transfer_targets": {"front_desk-2": number}}), &[]);
+    check_bot(json!({"transfer_targets": {"Desk": number}}), &["transfer_targets.Desk name"]);
+    check_bot(json!({"transfer_targets": {"": number}}), &["transfer_targets. name"]);
+    check_bot(
+        json!({"transfer_targets": {"a.b": "sip:desk@example.com"}}),
+        &["transfer_targets.a.b name", "transfer_targets.a.b phone_number_parsing"],
+    );
+    check_bot(json!({"transfer_targets": {"desk": "011 4000 0001"}}), &["transfer_targets.desk phone_number_parsing"]);
+    check_bot(json!({"transfer_targets": {"police": "+91112"}}), &["transfer_targets.police phone_number_short_code"]);
+    check_bot(json!({"transfer_targets": {"desk": "+1415555012"}}), &["transfer_targets.desk phone_number_impossible"]);
+    let many: serde_json::Map<String, Value> = (0..51).map(|n| (format!("desk-{n}"), number.into())).collect();
+    check_bot(json!({"transfer_targets": many}), &["transfer_targets out_of_range"]);
+
+    let script = |branch: Value| {
+        json!({"transfer_targets": {"desk": number}, "script": {"closing": "Bye.", "steps": [
+            {"id": "a", "expect": "yes_no", "branches": {"yes": branch}}]}})
+    };
+    check_bot(script(json!({"transfer": "desk"})), &[]);
+    check_bot(script(json!({"transfer": "desk", "goto": "a"})), &[]);
+    check_bot(script(json!({"transfer": "shop"})), &["script.steps.0.branches.yes.transfer unknown_target"]);
+    check_bot(
+        script(json!({"transfer": "desk", "end": true})),
+        &["script.steps.0.branches.yes.transfer contradiction"],
+    );
+}
+
+#[test]
 fn limits_of_a_bot() {
     check_bot(json!({"name": ""}), &["name length"]);
     check_bot(json!({"language": "hi"}), &[]);
@@ -77,6 +106,21 @@ fn limits_of_a_bot() {
     check_bot(json!({"outcome_map": {"lunch.break": "X"}}), &["outcome_map.lunch.break unknown_outcome"]);
     check_bot(json!({"analysis_schema": []}), &["analysis_schema dict_type"]);
     check_bot(json!({"recording": {"channels": 3}}), &["recording.channels out_of_range"]);
+}
+
+#[test]
+fn who_may_connect_to_a_bot() {
+    let socket = |settings: Value| json!({ "websocket": settings });
+    check_bot(socket(json!({})), &[]);
+    check_bot(socket(json!({"access": "open", "dialect": "vobiz", "chunk_ms": 100})), &[]);
+    check_bot(socket(json!({"access": "allowlist", "cidrs": ["203.0.113.0/24", "2001:db8::/32"]})), &[]);
+    check_bot(socket(json!({"access": "allowlist"})), &["websocket.cidrs missing"]);
+    check_bot(socket(json!({"chunk_ms": 19})), &["websocket.chunk_ms out_of_range"]);
+    check_bot(socket(json!({"chunk_ms": 101})), &["websocket.chunk_ms out_of_range"]);
+    let crowd: Vec<String> = (0..=200).map(|n| format!("10.0.{n}.0/24")).collect();
+    check_bot(socket(json!({"access": "allowlist", "cidrs": crowd})), &["websocket.cidrs out_of_range"]);
+    let idle = bot(socket(json!({"cidrs": ["10.0.0.0/8"]})));
+    assert!(idle.warnings().iter().any(|warning| warning.starts_with("websocket.cidrs: ")), "{:?}", idle.warnings());
 }
 
 #[test]
@@ -172,6 +216,9 @@ fn trunks_are_judged() {
     check_trunk(json!({}), &[]);
     check_trunk(json!({"host": "127.0.0.1", "outbound_proxy": "10.0.0.1:5062", "from_domain": "a.example"}), &[]);
     check_trunk(json!({"host": "::1", "outbound_proxy": "[::1]:5062"}), &[]);
+    check_trunk(json!({"inbound_cidrs": ["203.0.113.0/24", "2001:db8::/32"]}), &[]);
+    check_trunk(json!({"inbound_cidrs": ["203.0.113.0/24", "0.0.0.0/0"]}), &["inbound_cidrs.1 cidr"]);
+    check_trunk(json!({"inbound_cidrs": ["::/0"]}), &["inbound_cidrs.0 cidr"]);
     check_trunk(json!({"host": "a b"}), &["host host"]);
     check_trunk(json!({"host": ""}), &["host host"]);
     check_trunk(json!({"host": "a;x=y"}), &["host host"]);

@@ -81,6 +81,15 @@ impl Trunk {
         found.unless(domain_fits, "from_domain", "host", "a host name or an IP address, without port");
         let user_fits = self.to_user.as_ref().is_none_or(|user| is_sip_user(user));
         found.unless(user_fits, "to_user", "user", "one that can stand in a SIP URI");
+        found.between("inbound_cidrs", self.inbound_cidrs.len(), 0, 1000);
+        for (index, net) in self.inbound_cidrs.iter().enumerate() {
+            found.unless(
+                net.prefix_len() > 0,
+                &format!("inbound_cidrs.{index}"),
+                "cidr",
+                "the carrier's own networks, e.g. 203.0.113.0/24: this one is everybody",
+            );
+        }
         let codecs: BTreeSet<String> = self.codecs.iter().map(|codec| format!("{codec:?}")).collect();
         found.unless(
             !self.codecs.is_empty() && codecs.len() == self.codecs.len(),

@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use domain::bot::{OnFailure, Script};
+use domain::bot::{InboundAnswer, OnFailure, Script};
+use domain::call::Direction;
 use domain::result::Speaker;
+use serde_json::Value;
 
 use crate::brain::{Brain, Thinker};
 use crate::hearing::Hearing;
@@ -13,12 +15,13 @@ use crate::io::{
     BrainCommand, Control, EarCommand, Effect, Input, LegCommand, LegEvent, MouthCommand, Outcome, PrefetchEvent,
     Progress,
 };
+use crate::limits::PREFETCH_WAIT;
 use crate::line::Line;
 use crate::model::ModelBrain;
 use crate::mouth::Mouth;
 use crate::outcome::{Ending, Facts, reason, settle, sip_code};
 use crate::phrasing::Phrasing;
-use crate::plan::{BrainChoice, Plan};
+use crate::plan::{BrainChoice, Plan, ring_limit};
 use crate::script::ScriptBrain;
 use crate::silence::Quiet;
 use crate::state::Stage;
@@ -39,6 +42,7 @@ const SOUND_OF_SOMEBODY: Duration = Duration::from_secs(1);
 #[debug("Call({}, {stage:?})", plan.call_id)]
 pub struct Call {
     pub(crate) plan: Plan,
+    pub(crate) started: Instant,
     pub(crate) stage: Stage,
     pub(crate) line: Line,
     pub(crate) hearing: Hearing,
@@ -53,7 +57,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call whose leg is being started by the shell.
+    /// A call whose leg is being started by the shell, or has come in.
     pub fn new(now: Instant, plan: Plan) -> Self {
         let mut phrasing =
             Phrasing::new(plan.context.clone(), plan.variables.clone(), plan.custom.clone(), plan.await_prefetch);
@@ -71,21 +75,31 @@ impl Call {
                 })))
             }
         };
-        let ring_timeout = Duration::from_secs(u64::from(plan.bot.ring_timeout_seconds));
+        let inbound = plan.direction == Direction::Inbound;
+        let answer_at = match plan.bot.inbound.answer {
+            _ if !inbound => None,
+            InboundAnswer::Immediate => Some(now),
+            InboundAnswer::Ring => Some(now + PREFETCH_WAIT),
+        };
         let mut call = Self {
-            stage: Stage::Dialing { give_up: now + ring_timeout },
+            started: now,
+            stage: Stage::Dialing { give_up: now + ring_limit(plan.direction, &plan.bot), answer_at },
             line: Line::default(),
             hearing: Hearing::default(),
             mouth: Mouth::default(),
             brain: Brain::new(thinker),
             quiet: Quiet::default(),
-            detector: Detector::new(plan.bot.voicemail.detect),
+            // Machines answer; they don't call.
+            detector: Detector::new(plan.bot.voicemail.detect && !inbound),
             transcript: Transcript::default(),
             timings: Timings::default(),
             phrasing,
             effects: VecDeque::new(),
             plan,
         };
+        if inbound && call.plan.bot.inbound.answer == InboundAnswer::Immediate {
+            call.answer_caller();
+        }
         call.flush_warnings();
         call
     }
@@ -149,6 +163,7 @@ impl Call {
             }
             LegEvent::Ended { by_remote, cause } => self.leg_over(now, Ending::LegClosed { by_remote, cause }),
             LegEvent::Dtmf(key) => self.on_key(now, key),
+            LegEvent::Remark(remark) => self.push(Effect::Warn(remark)),
             LegEvent::MediaStarted | LegEvent::MediaResumed => self.line.audible(),
             LegEvent::MediaMissing(missing) => self.line.missing(now, missing),
             LegEvent::Hold(held) => {
@@ -158,6 +173,7 @@ impl Call {
                     self.quiet.begin(now);
                 }
             }
+            LegEvent::TransferRefused => self.transfer_refused(now, "the line refused it"),
         }
     }
 
@@ -166,8 +182,9 @@ impl Call {
             return;
         }
         self.line.dialing = true;
-        let ring_timeout = Duration::from_secs(u64::from(self.plan.bot.ring_timeout_seconds));
-        self.stage = Stage::Dialing { give_up: now + ring_timeout };
+        if let Stage::Dialing { give_up, .. } = &mut self.stage {
+            *give_up = now + ring_limit(self.plan.direction, &self.plan.bot);
+        }
         self.push(Effect::Progress(Progress::Dialing));
     }
 
@@ -187,6 +204,15 @@ impl Call {
         }
     }
 
+    /// Lets the leg answer a call that came in, once.
+    pub(crate) fn answer_caller(&mut self) {
+        if let Stage::Dialing { answer_at, .. } = &mut self.stage
+            && answer_at.take().is_some()
+        {
+            self.push(Effect::Leg(LegCommand::Answer));
+        }
+    }
+
     fn on_prefetch(&mut self, now: Instant, event: PrefetchEvent) {
         let awaited = self.phrasing.stop_awaiting();
         match event {
@@ -194,6 +220,7 @@ impl Call {
             PrefetchEvent::Fetched(fields) => self.phrasing.add_prefetched(fields),
             PrefetchEvent::Failed => self.prefetch_failed(now, awaited, "prefetch failed"),
         }
+        self.answer_caller();
     }
 
     pub(crate) fn prefetch_failed(&mut self, now: Instant, counts: Option<OnFailure>, what: &str) {
@@ -229,6 +256,10 @@ impl Call {
             Stage::HangingUp { ending, .. } => settle(ending.clone(), leg),
             Stage::Closing { ending: ending @ (Ending::Voicemail | Ending::ProviderFailed), .. } => ending.clone(),
             Stage::Machine { .. } => Ending::Voicemail,
+            // Some let go of the line as soon as they have the customer, and not all of them with a word.
+            Stage::Transferring { target, .. } if !leg.is_unresponsive() => {
+                Ending::Transferred { target: target.clone() }
+            }
             _ => leg,
         };
         self.line.ended = Some(now);
@@ -269,7 +300,12 @@ impl Call {
             customer_heard: spoke || self.line.keyed || self.hearing.voiced() >= SOUND_OF_SOMEBODY,
             deaf: !self.plan.hears,
             goodbye_whole: self.line.goodbye_whole,
+            inbound: self.is_inbound(),
         };
+        let mut collected = self.brain.collected().clone();
+        if let Ending::Transferred { target } = &ending {
+            collected.insert("transferred_to".to_owned(), Value::String(target.clone()));
+        }
         let outcome = Outcome {
             call_id: self.plan.call_id,
             direction: self.plan.direction,
@@ -279,11 +315,16 @@ impl Call {
             answered: self.line.answered.is_some(),
             transcript,
             crm: self.phrasing.crm(),
-            collected: self.brain.collected().clone(),
+            collected,
             latency: self.timings.all(),
         };
         self.push(Effect::Ended(Box::new(outcome)));
         self.stage = Stage::Over;
+    }
+
+    /// Whether the customer called.
+    pub(crate) fn is_inbound(&self) -> bool {
+        self.plan.direction == Direction::Inbound
     }
 
     pub(crate) fn is_dialing(&self) -> bool {

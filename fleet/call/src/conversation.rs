@@ -10,6 +10,7 @@ use crate::hearing::{End, Turn};
 use crate::io::{EarEvent, Effect};
 use crate::mouth::Purpose;
 use crate::outcome::Ending;
+use crate::script::Then;
 use crate::state::Stage;
 use crate::turn::Expectation;
 
@@ -237,7 +238,10 @@ impl Call {
 
     /// The customer went on before the answer was heard: the turn is not over after all.
     fn withdraw(&mut self) {
-        let may = matches!(self.stage, Stage::Talking | Stage::Closing { ending: Ending::BotDone, .. });
+        let may = matches!(
+            self.stage,
+            Stage::Talking | Stage::Closing { ending: Ending::BotDone | Ending::Transferred { .. }, .. }
+        );
         let Some(undo) = self.brain.undo.take_if(|_| may) else { return };
         let stop = self.mouth.stop();
         self.push_mouth(stop);
@@ -296,13 +300,14 @@ impl Call {
                 let said = script.answer(&text, &mut self.phrasing);
                 self.timings.first_token(now);
                 self.brain.undo = Some(Undo { text, script: Some(before) });
-                if said.end {
-                    self.goodbye(now, &said.text, Ending::BotDone);
-                } else if said.text.is_empty() {
-                    self.brain.undo = None;
-                    self.quiet.begin(now);
-                } else {
-                    self.reply(now, &said.text);
+                match said.then {
+                    Then::End => self.goodbye(now, &said.text, Ending::BotDone),
+                    Then::Transfer(target) => self.goodbye(now, &said.text, Ending::Transferred { target }),
+                    Then::Listen if said.text.is_empty() => {
+                        self.brain.undo = None;
+                        self.quiet.begin(now);
+                    }
+                    Then::Listen => self.reply(now, &said.text),
                 }
             }
             Thinker::Model(model) => {

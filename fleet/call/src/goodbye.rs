@@ -20,10 +20,10 @@ const SYNTHESIS_MARGIN: Duration = Duration::from_secs(6);
 const APOLOGY: &str = "I am sorry, I have a technical problem and must end this call. Goodbye.";
 
 impl Call {
-    /// Says the last words and hangs up once they were heard; at once if there are none.
+    /// Says the last words and, once they were heard, ends the call as `ending` says; at once if there are none.
     pub(crate) fn goodbye(&mut self, now: Instant, text: &str, ending: Ending) {
         if text.trim().is_empty() {
-            self.hang_up(now, ending);
+            self.part(now, ending);
             return;
         }
         let (id, command) = self.mouth.say(now, Purpose::Goodbye, text, true);
@@ -58,13 +58,18 @@ impl Call {
                 self.goodbye(now, APOLOGY, Ending::ProviderFailed);
             }
             // Those end on their own, and soon.
-            Stage::Machine { .. } | Stage::Closing { .. } | Stage::HangingUp { .. } | Stage::Over => {}
+            Stage::Machine { .. }
+            | Stage::Closing { .. }
+            | Stage::Transferring { .. }
+            | Stage::HangingUp { .. }
+            | Stage::Over => {}
         }
     }
 
-    /// Whether all of the goodbye was played, even if playout has not said that it is done.
+    /// Whether all of the goodbye was played, even if playout has not said that it is done. Words before a transfer are
+    /// none: whoever hangs up then has not waited for it.
     pub(crate) fn is_goodbye_heard(&self) -> bool {
-        matches!(self.stage, Stage::Closing { .. })
+        matches!(&self.stage, Stage::Closing { ending, .. } if !matches!(ending, Ending::Transferred { .. }))
             && self
                 .mouth
                 .sounding()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::call::Direction;
 use domain::ids::CallId;
 use domain::outcome::EndReason;
+use domain::phone::E164;
 use domain::result::{TranscriptEntry, TurnTimings};
 use domain::variables::Fields;
 use serde_json::{Map, Value};
@@ -45,6 +46,10 @@ pub enum LegEvent {
     MediaResumed,
     /// Offer/answer put the call on hold, or took it off.
     Hold(bool),
+    /// What whoever reads the call's result should know; nothing personal. Goes to the call's warnings.
+    Remark(String),
+    /// The answer to [`LegCommand::Transfer`]: the line can't do it, or the far side won't. The call goes on.
+    TransferRefused,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -202,10 +207,15 @@ pub enum Effect {
     Ended(Box<Outcome>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LegCommand {
+    /// Of a call that came in: it may be answered now, where the answer is the leg's to give.
+    Answer,
     /// CANCEL or BYE, whichever fits. The leg answers with `Failed` or `Ended`.
     HangUp,
+    /// Gives the customer to somebody else, in the way of the leg's protocol. The leg answers with `Ended`, whoever
+    /// closes it, once the customer is theirs, or with `TransferRefused`, at once where its protocol has no transfer.
+    Transfer { to: E164 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

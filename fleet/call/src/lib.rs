@@ -23,13 +23,15 @@ mod silence;
 mod state;
 mod timings;
 mod transcript;
+mod transfer;
 mod turn;
 mod understand;
 mod voicemail;
 
 pub use call::Call;
 pub use model::{END_CALL, end_call_parameters};
-pub use plan::{BrainChoice, Plan};
+pub use plan::{BrainChoice, Plan, ring_limit};
+pub use transfer::{TRANSFER_CALL, transfer_call_parameters};
 
 #[cfg(test)]
 mod tests;

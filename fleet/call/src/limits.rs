@@ -13,12 +13,17 @@ use crate::turn::end_delay;
 
 /// The bot speaks first if the customer says nothing for this long after the answer.
 const SPEAK_FIRST_AFTER: Duration = Duration::from_millis(800);
+/// A caller waits for the bot: it speaks as soon as the line has settled.
+const GREET_CALLER_AFTER: Duration = Duration::from_millis(200);
 /// The pause after the customer's "hello?" before the bot opens.
 const GREETING_PAUSE: Duration = Duration::from_millis(400);
 /// Whoever talks this long after the answer without a pause gets the opening all the same.
 const LONGEST_GREETING: Duration = Duration::from_secs(12);
-/// Longest wait after the answer for a pre-fetch that is still running.
-const PREFETCH_WAIT: Duration = Duration::from_millis(1500);
+/// A caller who talks, or whose line is noisy, is greeted after this long all the same.
+const CALLERS_GREETING: Duration = Duration::from_millis(1500);
+/// Longest wait for a pre-fetch that is still running: from the answer, or from the start of a call that came in. With the
+/// voice's own time the first word comes within 2 s.
+pub(crate) const PREFETCH_WAIT: Duration = Duration::from_millis(1500);
 /// A busy tone is the end if nobody says a word for this long.
 const BUSY_TONE_WAIT: Duration = Duration::from_secs(4);
 /// A machine that is silent for this long after its greeting is recording, beep or no beep.
@@ -32,7 +37,9 @@ impl Call {
         };
         match &self.stage {
             Stage::Over => None,
-            Stage::Dialing { give_up } => Some((*give_up, Timer::RingTimeout)),
+            Stage::Dialing { give_up, answer_at } => {
+                earliest(&[(Some(*give_up), Timer::RingTimeout), (*answer_at, Timer::Answer)])
+            }
             Stage::HangingUp { until, .. } => Some((*until, Timer::HangUpBound)),
             Stage::Greeting { .. } => earliest(&[
                 (self.max_duration_at(), Timer::MaxDuration),
@@ -69,6 +76,12 @@ impl Call {
                 (self.hearing.waits_until(), Timer::FinalWait),
                 (self.hearing.stuck_at(), Timer::StuckSpeech),
             ]),
+            Stage::Transferring { until, .. } => earliest(&[
+                (self.max_duration_at(), Timer::MaxDuration),
+                (Some(*until), Timer::TransferBound),
+                (self.hearing.waits_until(), Timer::FinalWait),
+                (self.hearing.stuck_at(), Timer::StuckSpeech),
+            ]),
         }
     }
 
@@ -76,6 +89,7 @@ impl Call {
     pub(crate) fn ring(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::RingTimeout => self.hang_up(now, Ending::RingTimeout),
+            Timer::Answer => self.answer_caller(),
             Timer::MaxDuration => self.hang_up(now, Ending::MaxDuration),
             Timer::NoMedia => self.hang_up(now, Ending::NoMedia),
             Timer::BusyTone => self.hang_up(now, Ending::BusyTone),
@@ -94,12 +108,13 @@ impl Call {
             Timer::MouthStall => self.mouth_stalled(now),
             Timer::MachineBeep => self.leave_message(now),
             Timer::GoodbyeBound | Timer::HangUpBound => self.bound_reached(now),
+            Timer::TransferBound => self.transfer_refused(now, "nobody took the call over in time"),
         }
     }
 
     fn bound_reached(&mut self, now: Instant) {
         match self.stage.clone() {
-            Stage::Closing { ending, .. } => self.hang_up(now, ending),
+            Stage::Closing { ending, .. } => self.part(now, ending),
             Stage::HangingUp { ending, .. } => self.finish(now, ending),
             _ => {}
         }
@@ -139,13 +154,17 @@ impl Call {
             let person = self.hearing.ended().filter(|end| end.when > ringing.since && self.hearing.has_words());
             return Some(person.map_or(ringing.until, |end| (end.when + GREETING_PAUSE).min(ringing.until)));
         }
-        let polite = match (self.hearing.speaking(), self.hearing.ended()) {
-            (Some(segment), _) => segment.since + LONGEST_GREETING,
-            (None, Some(end)) => end.when + GREETING_PAUSE,
-            (None, None) => since + SPEAK_FIRST_AFTER,
+        let (longest, first, fetched) = if self.is_inbound() {
+            (CALLERS_GREETING, GREET_CALLER_AFTER, self.started + PREFETCH_WAIT)
+        } else {
+            (LONGEST_GREETING, SPEAK_FIRST_AFTER, since + PREFETCH_WAIT)
         };
-        let ready = if self.phrasing.awaited().is_some() { since + PREFETCH_WAIT } else { since };
-        Some(polite.max(ready))
+        let polite = match (self.hearing.speaking(), self.hearing.ended()) {
+            (Some(segment), _) => segment.since + longest,
+            (None, Some(end)) => end.when + GREETING_PAUSE,
+            (None, None) => since + first,
+        };
+        Some(if self.phrasing.awaited().is_some() { polite.max(fetched) } else { polite })
     }
 
     fn turn_ends_at(&self) -> Option<Instant> {

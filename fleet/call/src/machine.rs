@@ -33,7 +33,8 @@ impl Call {
     /// The answer was a gateway's, and the phone still rings: the bot takes back what it said to nobody and opens anew
     /// once a person speaks.
     fn ring_back(&mut self, now: Instant) {
-        let Some(answered) = self.line.answered.filter(|_| self.may_be_machine() && !self.transcript.has_customer())
+        let far_side_was_called = !self.is_inbound() && self.may_be_machine();
+        let Some(answered) = self.line.answered.filter(|_| far_side_was_called && !self.transcript.has_customer())
         else {
             return;
         };

@@ -1,13 +1,14 @@
 //! The language-model brain: what is asked of the model, and its tokens cut into pieces that can be spoken.
 //! It must never speak for a turn that is not certain yet: what a speculative turn brings waits here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
 use crate::io::{BrainCommand, Message, Role};
 use crate::transcript::Transcript;
+use crate::transfer::TRANSFER_CALL;
 use crate::turn::{Expectation, expectation_of};
 
 /// The tool with which a model ends the call.
@@ -43,6 +44,8 @@ pub(crate) struct ModelBrain {
     fillers: usize,
     /// What the model said last.
     said: String,
+    /// Transfer targets that the customer could not be given to.
+    refused: BTreeSet<String>,
     /// Everything that tools set.
     collected: Map<String, Value>,
 }
@@ -61,8 +64,8 @@ pub(crate) struct Thinking {
     ready: VecDeque<String>,
     /// What is spoken of it.
     pub(crate) utterance: Option<u32>,
-    /// The tool was called, with these last words.
-    end: Option<String>,
+    /// The tool that was called.
+    end: Option<ReplyEnd>,
     filled: bool,
     done: bool,
 }
@@ -74,6 +77,8 @@ pub(crate) enum ReplyEnd {
     Over,
     /// The call, after these words.
     HangUp(String),
+    /// The bot's part of it, after these words: the customer is given to the transfer target of this name.
+    Transfer { target: String, message: String },
 }
 
 impl ModelBrain {
@@ -104,7 +109,7 @@ impl ModelBrain {
             filled: false,
             done: false,
         });
-        let mut messages = vec![Message { role: Role::System, text: self.system.clone() }];
+        let mut messages = vec![Message { role: Role::System, text: self.instructions() }];
         messages.extend(transcript.messages());
         BrainCommand::Think { turn: self.last_turn, messages }
     }
@@ -169,12 +174,14 @@ impl ModelBrain {
     ) -> Option<String> {
         let thinking = self.of_turn(turn)?;
         thinking.last_event = now;
-        if name != END_CALL {
-            return Some(format!("the model called {name:?}, which is no tool"));
-        }
         let text = |field: &str| arguments.get(field).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
+        let message = spoken(&text("message"));
+        thinking.end = Some(match name {
+            END_CALL => ReplyEnd::HangUp(message),
+            TRANSFER_CALL => ReplyEnd::Transfer { target: text("target").to_lowercase(), message },
+            _ => return Some(format!("the model called {name:?}, which is no tool")),
+        });
         thinking.first_token.get_or_insert(now);
-        thinking.end = Some(spoken(&text("message")));
         let reason = text("reason");
         if !reason.is_empty() {
             self.collected.insert("end_call_reason".to_owned(), Value::String(reason));
@@ -210,7 +217,7 @@ impl ModelBrain {
         let thinking = self
             .thinking
             .take_if(|thinking| thinking.done && thinking.committed.is_some() && thinking.ready.is_empty())?;
-        Some((thinking.utterance, thinking.end.map_or(ReplyEnd::Over, ReplyEnd::HangUp)))
+        Some((thinking.utterance, thinking.end.unwrap_or(ReplyEnd::Over)))
     }
 
     /// When to bridge the wait for a certain turn.
@@ -239,6 +246,23 @@ impl ModelBrain {
     /// What was said in the model's place, for what is expected next.
     pub(crate) fn set_said(&mut self, text: &str) {
         text.clone_into(&mut self.said);
+    }
+
+    /// A transfer did not happen; the model is told from its next question on.
+    pub(crate) fn refused(&mut self, target: &str) {
+        self.refused.insert(target.to_owned());
+    }
+
+    /// The system message: the bot's prompt, and what has become impossible in this call.
+    fn instructions(&self) -> String {
+        let mut text = self.system.clone();
+        for target in &self.refused {
+            text.push_str(&format!(
+                "\n\nThe transfer to {target:?} did not happen, and the customer was told so. \
+                 Go on without it; don't try it again."
+            ));
+        }
+        text
     }
 
     pub(crate) fn collected(&self) -> &Map<String, Value> {

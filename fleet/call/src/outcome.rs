@@ -17,6 +17,10 @@ pub(crate) enum Ending {
     },
     /// Script or tool: the bot was done.
     BotDone,
+    /// Given to the one of the bot's transfer targets that has this name.
+    Transferred {
+        target: String,
+    },
     Operator,
     Drain,
     Fault,
@@ -32,6 +36,13 @@ pub(crate) enum Ending {
     ProviderFailed,
 }
 
+impl Ending {
+    /// The leg's far side was gone before it closed.
+    pub(crate) fn is_unresponsive(&self) -> bool {
+        matches!(self, Self::LegClosed { cause: LegEnd::Unresponsive, .. })
+    }
+}
+
 /// What else the reason depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Facts {
@@ -41,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) deaf: bool,
     /// The bot's goodbye was played whole.
     pub(crate) goodbye_whole: bool,
+    /// The customer called.
+    pub(crate) inbound: bool,
 }
 
 /// The reason to write down.
@@ -49,6 +62,8 @@ pub(crate) struct Facts {
 /// put the receiver down first. One that comes within the goodbye is the customer's.
 pub(crate) fn reason(ending: &Ending, facts: Facts) -> EndReason {
     match ending {
+        // The caller gave up before the answer.
+        Ending::Unanswered(LegFailure::Cancelled) if facts.inbound => EndReason::CustomerHangup,
         Ending::Unanswered(failure) => of_failure(failure),
         Ending::LegClosed { cause: LegEnd::SocketLost, .. } => EndReason::SocketLost,
         Ending::LegClosed { cause: LegEnd::Unresponsive, .. } => EndReason::TrunkUnreachable,
@@ -61,9 +76,11 @@ pub(crate) fn reason(ending: &Ending, facts: Facts) -> EndReason {
         }
         Ending::BotDone | Ending::Silence | Ending::MaxDuration if !facts.customer_heard => EndReason::NoSpeech,
         Ending::BotDone => EndReason::BotHangup,
+        Ending::Transferred { .. } => EndReason::Transferred,
         Ending::Silence => EndReason::IdleSilence,
         Ending::MaxDuration => EndReason::MaxDuration,
-        Ending::BusyTone if !facts.customer_heard => EndReason::Busy,
+        // A gateway plays it to us once its caller has put the receiver down.
+        Ending::BusyTone if !facts.customer_heard && !facts.inbound => EndReason::Busy,
         Ending::BusyTone => EndReason::CustomerHangup,
         Ending::Operator => EndReason::ApiHangup,
         Ending::Drain => EndReason::Drained,
@@ -112,10 +129,11 @@ mod tests {
 
     use super::*;
 
-    const HEARD: Facts = Facts { customer_heard: true, deaf: false, goodbye_whole: false };
-    const MUTE: Facts = Facts { customer_heard: false, deaf: false, goodbye_whole: false };
-    const DEAF: Facts = Facts { customer_heard: false, deaf: true, goodbye_whole: false };
-    const BYE: Facts = Facts { customer_heard: true, deaf: false, goodbye_whole: true };
+    const HEARD: Facts = Facts { customer_heard: true, deaf: false, goodbye_whole: false, inbound: false };
+    const MUTE: Facts = Facts { customer_heard: false, deaf: false, goodbye_whole: false, inbound: false };
+    const DEAF: Facts = Facts { customer_heard: false, deaf: true, goodbye_whole: false, inbound: false };
+    const BYE: Facts = Facts { customer_heard: true, deaf: false, goodbye_whole: true, inbound: false };
+    const CALLER: Facts = Facts { customer_heard: false, deaf: false, goodbye_whole: false, inbound: true };
 
     fn check(ending: Ending, facts: Facts, expect: EndReason, by: By) {
         let reason = reason(&ending, facts);
@@ -144,6 +162,10 @@ mod tests {
         check(Ending::Unanswered(LegFailure::AuthRejected), MUTE, EndReason::AuthFailed, By::Error);
         check(Ending::Unanswered(LegFailure::BadAnswer), MUTE, EndReason::MediaNegotiation, By::Error);
         check(Ending::RingTimeout, MUTE, EndReason::NoAnswer, By::Rnr);
+        check(Ending::Unanswered(LegFailure::Cancelled), CALLER, EndReason::CustomerHangup, By::Customer);
+        check(Ending::Unanswered(LegFailure::BadAnswer), CALLER, EndReason::MediaNegotiation, By::Error);
+        check(closed(true, LegEnd::SocketLost), CALLER, EndReason::SocketLost, By::Customer);
+        check(Ending::RingTimeout, CALLER, EndReason::NoAnswer, By::Rnr);
         check(Ending::Operator, MUTE, EndReason::ApiHangup, By::Bot);
         check(Ending::PrefetchFailed, MUTE, EndReason::PrefetchFailed, By::Error);
     }
@@ -159,6 +181,8 @@ mod tests {
         check(closed(false, LegEnd::Normal), HEARD, EndReason::Internal, By::Error);
         check(Ending::BotDone, BYE, EndReason::BotHangup, By::Bot);
         check(Ending::BotDone, MUTE, EndReason::NoSpeech, By::Rnr);
+        check(Ending::Transferred { target: "desk".to_owned() }, MUTE, EndReason::Transferred, By::Bot);
+        check(Ending::Transferred { target: "desk".to_owned() }, HEARD, EndReason::Transferred, By::Bot);
         check(Ending::Silence, HEARD, EndReason::IdleSilence, By::Timeout);
         check(Ending::Silence, MUTE, EndReason::NoSpeech, By::Rnr);
         check(Ending::MaxDuration, HEARD, EndReason::MaxDuration, By::Timeout);
@@ -167,6 +191,7 @@ mod tests {
         check(Ending::BotDone, DEAF, EndReason::ProviderFailed, By::Error);
         check(Ending::Silence, Facts { customer_heard: true, ..DEAF }, EndReason::IdleSilence, By::Timeout);
         check(Ending::BusyTone, MUTE, EndReason::Busy, By::Customer);
+        check(Ending::BusyTone, CALLER, EndReason::CustomerHangup, By::Customer);
         check(Ending::BusyTone, HEARD, EndReason::CustomerHangup, By::Customer);
         check(Ending::Drain, HEARD, EndReason::Drained, By::Error);
         check(Ending::Fault, HEARD, EndReason::Internal, By::Error);

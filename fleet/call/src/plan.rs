@@ -1,11 +1,24 @@
 //! What a call is started with: the bot as it was at that moment and what is known of the customer.
 //! It must never change once the call runs; what the call learns is kept by the call.
 
+use std::time::Duration;
+
 use domain::bot::{Bot, OnFailure};
 use domain::call::Direction;
 use domain::ids::CallId;
 use domain::template::Context;
 use domain::variables::Fields;
+
+/// Longest wait of a call that came in for its answer: the far side's where it decides (a WebSocket dialler's), else ours.
+const INBOUND_RING_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a call may take until its answer.
+pub fn ring_limit(direction: Direction, bot: &Bot) -> Duration {
+    match direction {
+        Direction::Outbound => Duration::from_secs(u64::from(bot.ring_timeout_seconds)),
+        Direction::Inbound => INBOUND_RING_LIMIT,
+    }
+}
 
 /// Everything a call needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -17,7 +30,7 @@ pub struct Plan {
     pub context: Context,
     /// The dialout's variables: they win over everything in `crm.*`.
     pub variables: Fields,
-    /// Custom `connected` fields: the weakest layer of `crm.*`.
+    /// Custom fields that the far side of a call sent along: the weakest layer of `crm.*`.
     pub custom: Fields,
     pub brain: BrainChoice,
     /// Whether a recogniser listens; without one the customer is heard by keys only, and silence says nothing of them.

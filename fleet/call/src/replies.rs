@@ -12,6 +12,8 @@ use crate::state::Stage;
 
 /// Said when a model ends the call without a word.
 const GOODBYE: &str = "Thank you. Goodbye.";
+/// Said when a model transfers the call without a word.
+const PUTTING_THROUGH: &str = "One moment, I am putting you through.";
 /// Said when a model has nothing to say.
 const SAY_AGAIN: &str = "Sorry, could you say that again?";
 
@@ -84,27 +86,32 @@ impl Call {
     }
 
     fn finish_reply(&mut self, now: Instant, utterance: Option<u32>, end: ReplyEnd) {
-        match (utterance, end) {
-            (Some(id), ReplyEnd::Over) => {
+        let (message, unspoken, ending) = match (end, utterance) {
+            (ReplyEnd::Over, Some(id)) => {
                 let last = self.mouth.append(now, id, "", true);
                 self.push_mouth(last);
+                return;
             }
-            (Some(id), ReplyEnd::HangUp(message)) => {
-                let last = self.mouth.append(now, id, &message, true);
-                if last.is_none() {
-                    self.goodbye(now, &message, Ending::BotDone);
-                    return;
-                }
-                self.push_mouth(last);
-                self.mouth.make_goodbye(id);
-                self.close_with(now, Ending::BotDone);
+            (ReplyEnd::Over, None) => {
+                self.reply(now, SAY_AGAIN);
+                return;
             }
-            (None, ReplyEnd::Over) => self.reply(now, SAY_AGAIN),
-            (None, ReplyEnd::HangUp(message)) => {
-                let message = if message.is_empty() { GOODBYE.to_owned() } else { message };
-                self.goodbye(now, &message, Ending::BotDone);
-            }
+            (ReplyEnd::HangUp(message), _) => (message, GOODBYE, Ending::BotDone),
+            (ReplyEnd::Transfer { target, message }, _) => (message, PUTTING_THROUGH, Ending::Transferred { target }),
+        };
+        let Some(id) = utterance else {
+            let message = if message.is_empty() { unspoken } else { &message };
+            self.goodbye(now, message, ending);
+            return;
+        };
+        let last = self.mouth.append(now, id, &message, true);
+        if last.is_none() {
+            self.goodbye(now, &message, ending);
+            return;
         }
+        self.push_mouth(last);
+        self.mouth.make_goodbye(id);
+        self.close_with(now, ending);
     }
 
     /// The model failed or fell silent for the running turn.
@@ -171,8 +178,8 @@ impl Call {
         self.write(now, utterance);
         match self.stage.clone() {
             Stage::Closing { ending, .. } if utterance.purpose == Purpose::Goodbye => {
-                self.line.goodbye_whole = true;
-                self.hang_up(now, ending);
+                self.line.goodbye_whole = !matches!(ending, Ending::Transferred { .. });
+                self.part(now, ending);
             }
             Stage::Talking if !self.mouth.is_busy() && !self.brain.is_answering() => self.bot_done(now),
             _ => {}
@@ -183,7 +190,7 @@ impl Call {
         self.write(now, utterance);
         self.phrasing.warn("no voice could say what the bot wanted to".to_owned());
         match self.stage.clone() {
-            Stage::Closing { ending, .. } => self.hang_up(now, ending),
+            Stage::Closing { ending, .. } => self.part(now, ending),
             _ => self.hang_up(now, Ending::ProviderFailed),
         }
     }

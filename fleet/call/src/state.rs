@@ -5,12 +5,15 @@ use std::time::Instant;
 
 use crate::outcome::Ending;
 
-/// Where a call is in its life; it only ever moves down this list, but for a goodbye that the customer talks into.
+/// Where a call is in its life; it only ever moves down this list, but for a goodbye that the customer talks into
+/// and a transfer that is refused.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stage {
     /// Until the answer.
     Dialing {
         give_up: Instant,
+        /// Of a call that came in and rings: when it is answered at the latest.
+        answer_at: Option<Instant>,
     },
     /// Answered; the bot waits for the customer's "hello?" to end, or for a short silence.
     Greeting {
@@ -25,6 +28,11 @@ pub(crate) enum Stage {
     /// The goodbye is being said; nothing interrupts it.
     Closing {
         ending: Ending,
+        until: Instant,
+    },
+    /// The leg was told to give the customer away, and has not answered yet.
+    Transferring {
+        target: String,
         until: Instant,
     },
     /// The leg was told to hang up, or has ended and the mouth still says how much was heard.
@@ -49,6 +57,8 @@ pub(crate) struct Ringing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
     RingTimeout,
+    /// A call that came in has rung for long enough.
+    Answer,
     /// The bot may open.
     Open,
     MaxDuration,
@@ -75,5 +85,7 @@ pub(crate) enum Timer {
     MachineBeep,
     /// The goodbye takes too long.
     GoodbyeBound,
+    /// Nobody has taken the customer over.
+    TransferBound,
     HangUpBound,
 }

@@ -5,6 +5,7 @@
 
 use media::codec::Codec;
 use media::rtp::{HEADER, Header};
+use media::socket::SocketStream;
 use media::{Clip, FRAME, FRAME_SAMPLES, MAX_PACKET, Remote, Stream, StreamConfig};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -23,13 +24,53 @@ fn main() {
         ("clean, encoded while sent", 0, false),
         ("5 % loss, encoded loop", 20, true),
     ] {
-        let (receive, tick) = run(calls, loss, encoded);
-        let total = receive + tick;
-        let room = 1_000_000.0 / 50.0 / total;
-        println!(
-            "{name:28} receive {receive:.2} us + tick {tick:.2} us = {total:.2} us: {room:.0} calls a core without I/O"
-        );
+        tell(name, run(calls, loss, encoded));
     }
+    tell("socket", run_sockets(calls));
+}
+
+fn tell(name: &str, (receive, tick): (f64, f64)) {
+    let total = receive + tick;
+    let room = 1_000_000.0 / 50.0 / total;
+    println!(
+        "{name:28} receive {receive:.2} us + tick {tick:.2} us = {total:.2} us: {room:.0} calls a core without I/O"
+    );
+}
+
+/// The same of calls whose leg carries samples.
+fn run_sockets(calls: usize) -> (f64, f64) {
+    let start = clock();
+    let tone: Vec<i16> = (0..8000).map(|n| (8000.0 * (std::f32::consts::TAU * n as f32 / 8.0).sin()) as i16).collect();
+    let clip = Clip::new(tone.clone());
+    let mut streams: Vec<SocketStream> = (0..calls)
+        .map(|_| {
+            let mut stream = SocketStream::new(start);
+            stream.desk.start_recording();
+            stream.desk.set_background(Some(clip.clone()));
+            stream
+        })
+        .collect();
+    let (mut receiving, mut ticking) = (Duration::ZERO, Duration::ZERO);
+    let mut far = [0; FRAME_SAMPLES];
+    let frames = SECONDS * 50;
+    for frame in 0..frames {
+        let now = start + FRAME * frame as u32;
+        let began = clock();
+        for stream in &mut streams {
+            stream.hear(now, &tone[..FRAME_SAMPLES]);
+        }
+        let received = clock();
+        for stream in &mut streams {
+            stream.tick(now, &mut far);
+            while let Some(block) = stream.desk.poll_recording() {
+                stream.desk.recycle_recording(block);
+            }
+        }
+        ticking += clock() - received;
+        receiving += received - began;
+    }
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / (calls * frames) as f64;
+    (each(receiving), each(ticking))
 }
 
 /// Microseconds per packet received and per tick, of so many calls in turn, as a media thread has it.
@@ -49,7 +90,7 @@ fn run(calls: usize, lose_every: usize, encoded: bool) -> (f64, f64) {
                 record: true,
             };
             let mut stream = Stream::new(start, config);
-            stream.set_background(Some(clip.clone()));
+            stream.desk.set_background(Some(clip.clone()));
             stream
         })
         .collect();
@@ -76,8 +117,8 @@ fn run(calls: usize, lose_every: usize, encoded: bool) -> (f64, f64) {
         let received = clock();
         for stream in &mut streams {
             stream.tick(now, &mut far, &mut packet);
-            while let Some(block) = stream.poll_recording() {
-                stream.recycle_recording(block);
+            while let Some(block) = stream.desk.poll_recording() {
+                stream.desk.recycle_recording(block);
             }
         }
         ticking += clock() - received;

@@ -1,6 +1,8 @@
-//! One call's audio, sans-IO: RTP in, 20 ms frames and RTP out, a stereo recording beside it.
+//! One call's audio, sans-IO: RTP or plain samples in, 20 ms frames and RTP or plain samples out, a stereo recording
+//! beside it.
 //!
-//! [`Stream`] is what a media thread drives for each call. The other modules are its parts and
+//! [`Stream`] is what a media thread drives for each call by RTP, [`socket::SocketStream`] for each call whose leg
+//! carries samples; [`desk::Desk`] is what both have in common. The other modules are their parts and
 //! the detectors that a call task runs on the frames: VAD, tones, echo comparison, resampling.
 //!
 //! This crate must never read a clock, draw a random number, open a socket or a file, or spawn:
@@ -12,6 +14,7 @@
 pub mod cidr;
 pub mod codec;
 pub mod conceal;
+pub mod desk;
 pub mod dtmf;
 pub mod echo;
 pub mod jitter;
@@ -23,6 +26,7 @@ pub mod recorder;
 pub mod resample;
 pub mod rtp;
 pub mod sequence;
+pub mod socket;
 pub mod stream;
 pub mod tone;
 pub mod vad;

@@ -50,6 +50,17 @@ pub struct DueMark {
     pub at_sample: u64,
 }
 
+/// Where a frame comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Queued audio, the rest of its last frame silence.
+    Queue,
+    /// The background.
+    Background,
+    /// Nowhere: silence.
+    Nothing,
+}
+
 /// The queue of one call.
 #[derive(Debug, Default)]
 pub struct Playout {
@@ -100,23 +111,43 @@ impl Playout {
 
     /// Drops what is queued, but for a few samples that fade out; returns how many were dropped.
     /// The waiting marks are handed to `cleared`.
-    pub fn clear(&mut self, mut cleared: impl FnMut(DueMark)) -> usize {
-        for mark in self.marks.drain(..) {
-            cleared(DueMark { at_sample: self.played.min(mark.at_sample), ..mark });
-        }
-        let dropped = self.queued;
+    pub fn clear(&mut self, cleared: impl FnMut(DueMark)) -> usize {
+        let played = self.played;
         let mut fade = [0i16; FADE];
         let kept = self.take(&mut fade);
-        self.played -= kept as u64;
-        self.queue.clear();
-        self.queued = 0;
+        self.played = played;
+        let dropped = self.cut(cleared);
         if kept > 0 {
             for (n, sample) in fade[..kept].iter_mut().enumerate() {
                 *sample = (i32::from(*sample) * (kept - n) as i32 / (kept + 1) as i32) as i16;
             }
             self.push(Clip::new(&fade[..kept]));
         }
-        dropped - kept
+        dropped
+    }
+
+    /// Drops all that is queued, without a fade; otherwise as [`Playout::clear`].
+    pub fn cut(&mut self, mut cleared: impl FnMut(DueMark)) -> usize {
+        for mark in self.marks.drain(..) {
+            cleared(DueMark { at_sample: self.played.min(mark.at_sample), ..mark });
+        }
+        self.queue.clear();
+        std::mem::take(&mut self.queued)
+    }
+
+    /// Takes the next frame as samples only.
+    pub fn next_samples(&mut self, frame: &mut [i16; FRAME_SAMPLES]) -> Source {
+        if self.queued > 0 {
+            let taken = self.take(frame);
+            frame[taken..].fill(0);
+            return Source::Queue;
+        }
+        if let Some(background) = &mut self.background {
+            background.go_round(frame);
+            return Source::Background;
+        }
+        frame.fill(0);
+        Source::Nothing
     }
 
     /// Takes the next frame: samples and payload of the codec. Returns how many samples of it were
@@ -192,11 +223,7 @@ impl Playout {
             return;
         };
         if !background.copy(codec, frame, payload) {
-            let samples = &background.clip.samples;
-            for sample in frame.iter_mut() {
-                *sample = samples[background.next % samples.len()];
-                background.next = (background.next + 1) % samples.len();
-            }
+            background.go_round(frame);
             codec.encode(frame, payload);
         }
         background.next %= background.clip.samples.len();
@@ -217,6 +244,19 @@ impl Segment {
         }
         self.next = range.end;
         true
+    }
+
+    /// Copies the next samples, from the start again after the end. The clip must not be empty.
+    fn go_round(&mut self, frame: &mut [i16; FRAME_SAMPLES]) {
+        let samples = &self.clip.samples;
+        let mut filled = 0;
+        while filled < frame.len() {
+            let rest = &samples[self.next..];
+            let count = rest.len().min(frame.len() - filled);
+            frame[filled..filled + count].copy_from_slice(&rest[..count]);
+            filled += count;
+            self.next = (self.next + count) % samples.len();
+        }
     }
 }
 
@@ -288,6 +328,34 @@ mod tests {
         assert_eq!(frame[40..], [0; 120]);
         assert_eq!(next(&mut playout).0, 0);
         assert!(playout.poll_mark().is_none());
+    }
+
+    #[test]
+    fn samples_alone_come_from_the_same_queue() {
+        let mut playout = Playout::default();
+        let mut frame = [0; FRAME_SAMPLES];
+        assert_eq!((playout.next_samples(&mut frame), frame), (Source::Nothing, [0; 160]));
+        playout.set_background(Some(Clip::new(vec![7; 100])));
+        playout.play(&[1; 200]);
+        playout.mark(3);
+        assert_eq!((playout.next_samples(&mut frame), frame), (Source::Queue, [1; 160]));
+        assert_eq!(playout.poll_mark(), None);
+        assert_eq!(playout.next_samples(&mut frame), Source::Queue);
+        assert_eq!((frame[39], frame[40], playout.played()), (1, 0, 200));
+        assert_eq!(playout.poll_mark(), Some(DueMark { id: 3, at_sample: 200 }));
+        assert_eq!((playout.next_samples(&mut frame), frame), (Source::Background, [7; 160]));
+    }
+
+    #[test]
+    fn a_cut_leaves_nothing() {
+        let mut playout = Playout::default();
+        playout.play(&[1000; 800]);
+        playout.mark(9);
+        next(&mut playout);
+        let mut cleared = Vec::new();
+        assert_eq!(playout.cut(|mark| cleared.push((mark.id, mark.at_sample))), 640);
+        assert_eq!((cleared, playout.queued(), playout.played()), (vec![(9, 160)], 0, 160));
+        assert_eq!(next(&mut playout), (0, vec![0; 160]));
     }
 
     #[test]

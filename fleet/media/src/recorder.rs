@@ -4,8 +4,9 @@
 //! timestamps, through an offset that follows the fastest packets of the last seconds: it absorbs
 //! the drift between the two clocks a sample at a time, and is blind to jitter, loss and to what
 //! the jitter buffer does. So a packet that came too late to be heard still lands in its place,
-//! what never came is silence, and the two channels never part. Never does I/O: finished blocks
-//! are polled and written elsewhere.
+//! what never came is silence, and the two channels never part. A customer without timestamps (on a
+//! socket) is recorded where it was heard. Never does I/O: finished blocks are polled and written
+//! elsewhere.
 
 use std::collections::VecDeque;
 
@@ -105,6 +106,13 @@ impl Recorder {
         if !self.write(Channel::Customer, at, samples) {
             self.stats.misplaced += 1;
         }
+    }
+
+    /// Writes what was heard of a customer without timestamps, at our media time: call it after
+    /// [`Recorder::bot`] of the same frame.
+    pub fn customer_at(&mut self, at: u64, samples: &[i16]) {
+        let at = at.saturating_sub(self.origin);
+        self.write(Channel::Customer, at as i64, samples);
     }
 
     /// The customer's timestamps have begun anew.

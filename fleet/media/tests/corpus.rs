@@ -149,11 +149,11 @@ fn a_jump_of_the_timestamp_makes_no_hours_of_silence() {
     call.talk(0, 1);
     call.receive(SDP, &case("atk_ts_jump"));
     call.talk(2, 100);
-    call.stream.finish();
+    call.stream.desk.finish();
     let stats = call.stream.stats();
     assert_eq!(stats.unproven, 1);
     assert_eq!(stats.recorded_frames, 101 * 160);
-    let blocks = std::iter::from_fn(|| call.stream.poll_recording()).count();
+    let blocks = std::iter::from_fn(|| call.stream.desk.poll_recording()).count();
     assert_eq!(blocks, 3);
 }
 
@@ -193,7 +193,7 @@ fn random_bytes_are_survived() {
         if random() % 4 == 0 {
             call.tick();
         }
-        while call.stream.poll_recording().is_some() {}
-        while call.stream.poll_event().is_some() {}
+        while call.stream.desk.poll_recording().is_some() {}
+        while call.stream.desk.poll_event().is_some() {}
     }
 }

@@ -105,9 +105,9 @@ fn run(seconds: u64, network: Network, seed: u64, digits: &str) -> Heard {
                 frame[80] = CLICK;
                 heard.far_clicks.push(at_theirs);
             }
-            theirs.play(&frame);
+            theirs.desk.play(&frame);
             if their_tick % 25 == 24 && their_tick > 50 {
-                theirs.send_dtmf(waiting.next().map(String::from).as_deref().unwrap_or(""));
+                theirs.desk.send_dtmf(waiting.next().map(String::from).as_deref().unwrap_or(""));
             }
             let now = start + Duration::from_micros(their_tick * 20_000);
             let tick = theirs.tick(now, &mut far, &mut packet);
@@ -133,27 +133,27 @@ fn run(seconds: u64, network: Network, seed: u64, digits: &str) -> Heard {
         if our_tick.is_multiple_of(50) {
             frame[80] = CLICK;
         }
-        ours.play(&frame);
+        ours.desk.play(&frame);
         let tick = ours.tick(start + Duration::from_micros(at_ours), &mut far, &mut packet);
         heard.kinds.push(tick.far);
         our_tick += 1;
         collect(&mut ours, &mut heard);
     }
-    ours.finish();
+    ours.desk.finish();
     collect(&mut ours, &mut heard);
     heard.stats = ours.stats();
     heard
 }
 
 fn collect(stream: &mut Stream, heard: &mut Heard) {
-    while let Some(block) = stream.poll_recording() {
+    while let Some(block) = stream.desk.poll_recording() {
         assert_eq!(block.first_frame, heard.recording.len() as u64);
         heard.recording.extend(
             block.bytes().chunks_exact(4).map(|f| (i16::from_le_bytes([f[0], f[1]]), i16::from_le_bytes([f[2], f[3]]))),
         );
-        stream.recycle_recording(block);
+        stream.desk.recycle_recording(block);
     }
-    while let Some(event) = stream.poll_event() {
+    while let Some(event) = stream.desk.poll_event() {
         if let StreamEvent::Dtmf { digit, .. } = event {
             heard.keys.push(digit.as_char());
         }

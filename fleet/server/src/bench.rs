@@ -1,4 +1,5 @@
-//! The inbound `bench` user: answers, loops a WAV and records both sides, with nothing else on the way.
+//! The inbound `bench` user, by SIP and by WebSocket: answers, loops a WAV and records both sides, with nothing else on
+//! the way.
 //! It exists to measure the media threads; it must never be on unless the settings ask for it.
 
 use std::net::SocketAddr;
@@ -6,12 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use call::io::LegEvent;
 use media::Clip;
 use sip::Event;
 use sip::sdp::{self, Codec};
 
-use crate::legs::SipLegs;
-use crate::recording::Recordings;
+use crate::legs::{Leg, SipLegs};
+use crate::recording::{RecordingId, Recordings};
 use crate::signalling::{Act, Incoming};
 
 /// Settings of the bench user.
@@ -23,7 +25,7 @@ pub struct BenchConfig {
     pub folder: PathBuf,
 }
 
-/// Answers calls to `bench`.
+/// Answers calls to `bench`, and sockets of the bench's path.
 #[derive(Debug, Clone)]
 pub(crate) struct Bench {
     config: BenchConfig,
@@ -53,13 +55,13 @@ impl Bench {
             let _ = signalling.act(incoming.call, refuse(488)).await;
             return;
         };
-        let Ok((media, audio, local)) = self.legs.rtp().reserve() else {
+        let Ok((media, audio, local)) = self.legs.rtp().reserve_rtp() else {
             let _ = signalling.act(incoming.call, refuse(503)).await;
             return;
         };
         // Nobody listens to what comes in.
         drop((audio.far, audio.events));
-        let n = self.count.fetch_add(1, Ordering::Relaxed);
+        let n = self.next();
         let address = SocketAddr::new(local.ip(), local.port());
         let (answer, params) = match sdp::answer(address, n, n, &[Codec::Pcmu, Codec::Pcma], &offer) {
             Ok(agreed) => agreed,
@@ -69,7 +71,7 @@ impl Bench {
                 return;
             }
         };
-        let recording = self.recordings.open(self.config.folder.join(format!("bench-{n:06}.wav"))).await.ok();
+        let recording = self.record(n).await;
         media.open(crate::legs::sip::negotiated(&params), &[], recording);
         media.background(Some(self.config.clip.clone()));
         if signalling.act(incoming.call, Act::Accept { sdp: answer }).await.is_ok() {
@@ -85,5 +87,38 @@ impl Bench {
         if let Some(recording) = recording {
             self.recordings.close(recording).await;
         }
+    }
+
+    /// Holds a call by WebSocket, from the answer until its leg is over.
+    pub(crate) async fn hold_socket(&self, leg: Leg) {
+        let Leg { mut events, commands, audio, .. } = leg;
+        let media = audio.media;
+        // Nobody listens to what comes in. The leg still tells which marks were played; there are none.
+        drop((audio.far, audio.events));
+        let mut recording = None;
+        while let Some(event) = events.recv().await {
+            match event {
+                LegEvent::Answered if recording.is_none() => {
+                    recording = self.record(self.next()).await;
+                    media.open_socket(recording);
+                    media.background(Some(self.config.clip.clone()));
+                }
+                LegEvent::Failed(_) | LegEvent::Ended { .. } => break,
+                _ => {}
+            }
+        }
+        drop(commands);
+        media.close().await;
+        if let Some(recording) = recording {
+            self.recordings.close(recording).await;
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.count.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn record(&self, n: u64) -> Option<RecordingId> {
+        self.recordings.open(self.config.folder.join(format!("bench-{n:06}.wav"))).await.ok()
     }
 }

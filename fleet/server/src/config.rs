@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::ids::{IdError, ServerId};
+use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::bench::BenchConfig;
 use crate::provider::LlmConfig;
+use crate::sip_door::{SipOverflow, SipUnknown};
 
 /// As they stand in flags, environment and the config file (section `fleet`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -23,10 +25,28 @@ pub struct ServerSettings {
     pub http: SocketAddr,
     /// `host:port` under which the control plane reaches it, where it differs.
     pub http_advertised: Option<String>,
+    /// Where diallers connect by WebSocket: with TLS if there is a certificate, else plain.
+    pub ws: SocketAddr,
+    /// The URL under which diallers reach that, without a path, where it differs: `wss://HOST[:PORT]`.
+    pub ws_advertised: Option<String>,
+    /// PEM file: the certificate of `ws`, and after it those that lead to its root.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file: the certificate's private key.
+    pub tls_key: Option<PathBuf>,
+    /// Proxies and balancers in front of `ws` whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// WebSockets that one client address may have open at once; 0 = as many as it likes.
+    pub ws_per_address: u32,
+    /// Messages that one WebSocket may send in a second, on average over a few seconds.
+    pub ws_max_rate: u32,
     /// SIP over UDP; RTP uses the same address.
     pub sip: SocketAddr,
     /// What Via and Contact say, where it differs.
     pub sip_advertised: Option<SocketAddr>,
+    /// What becomes of calls from addresses of no trunk.
+    pub sip_unknown: SipUnknown,
+    /// What becomes of calls that find no room here.
+    pub sip_overflow: SipOverflow,
     /// What SDP says, where it differs.
     pub media_advertised: Option<IpAddr>,
     /// `A-B`: even ports carry RTP, the odd ones above them RTCP.
@@ -50,8 +70,17 @@ impl Default for ServerSettings {
             server_id: String::new(),
             http: SocketAddr::from(([127, 0, 0, 1], 8090)),
             http_advertised: None,
+            ws: SocketAddr::from(([127, 0, 0, 1], 8091)),
+            ws_advertised: None,
+            tls_certificate: None,
+            tls_key: None,
+            trusted_proxies: Vec::new(),
+            ws_per_address: 2000,
+            ws_max_rate: 500,
             sip: SocketAddr::from(([127, 0, 0, 1], 5060)),
             sip_advertised: None,
+            sip_unknown: SipUnknown::default(),
+            sip_overflow: SipOverflow::default(),
             media_advertised: None,
             rtp_ports: "20000-29999".to_owned(),
             media_threads: 0,
@@ -80,6 +109,12 @@ pub enum SettingsError {
     ServerId(String, IdError),
     #[error("fleet.rtp_ports `{0}`: write a range such as 20000-29999")]
     RtpPorts(String),
+    #[error("fleet.ws_advertised `{0}`: write the URL without a path, such as wss://calls.example.com")]
+    WsAdvertised(String),
+    #[error("fleet.tls_certificate and fleet.tls_key go together: set both, or none to serve WebSockets without TLS")]
+    Tls,
+    #[error("fleet.ws_max_rate 0: a WebSocket sends some 50 messages a second, and nothing could be heard")]
+    WsMaxRate,
     #[error("fleet.sip {0}: SDP needs a real address; set fleet.media_advertised and fleet.sip_advertised beside it")]
     Unspecified(SocketAddr),
     #[error("fleet.bench_wav {path}: {cause}")]
@@ -88,14 +123,39 @@ pub enum SettingsError {
     BenchFolder,
 }
 
+/// The WebSocket port's part of the settings.
+#[derive(Debug, Clone)]
+pub struct WsConfig {
+    pub listen: SocketAddr,
+    /// `ws://…` or `wss://…`, without a path and without a slash at its end.
+    pub advertised: Option<String>,
+    /// None: plain.
+    pub tls: Option<TlsFiles>,
+    pub trusted_proxies: Vec<IpNet>,
+    /// 0 = unlimited.
+    pub per_address: u32,
+    /// Messages a second.
+    pub max_rate: u32,
+}
+
+/// Where a certificate chain and its private key lie, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     pub server_id: ServerId,
     pub http: SocketAddr,
     pub http_advertised: Option<String>,
+    pub ws: WsConfig,
     pub sip: SocketAddr,
     pub sip_advertised: Option<SocketAddr>,
+    pub sip_unknown: SipUnknown,
+    pub sip_overflow: SipOverflow,
     pub media_advertised: Option<IpAddr>,
     pub rtp_ports: RangeInclusive<u16>,
     pub media_threads: usize,
@@ -116,6 +176,7 @@ impl ServerSettings {
     /// # Errors
     /// Names the key that is wrong.
     pub fn check(self, host_name: &str, timing: Timing, llm: Option<LlmConfig>) -> Result<ServerConfig, SettingsError> {
+        let ws = self.ws_config()?;
         let name = if self.server_id.is_empty() { host_name.to_owned() } else { self.server_id };
         let server_id = ServerId::parse(name.as_str()).map_err(|error| SettingsError::ServerId(name, error))?;
         if self.sip.ip().is_unspecified() && (self.media_advertised.is_none() || self.sip_advertised.is_none()) {
@@ -126,8 +187,11 @@ impl ServerSettings {
             server_id,
             http: self.http,
             http_advertised: self.http_advertised,
+            ws,
             sip: self.sip,
             sip_advertised: self.sip_advertised,
+            sip_unknown: self.sip_unknown,
+            sip_overflow: self.sip_overflow,
             media_advertised: self.media_advertised,
             rtp_ports: range(&self.rtp_ports)?,
             media_threads: if self.media_threads == 0 { cores } else { self.media_threads },
@@ -142,6 +206,30 @@ impl ServerSettings {
             llm,
         })
     }
+
+    fn ws_config(&self) -> Result<WsConfig, SettingsError> {
+        let tls = match (self.tls_certificate.clone(), self.tls_key.clone()) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            _ => return Err(SettingsError::Tls),
+        };
+        let advertised = self.ws_advertised.as_deref().map(ws_base).transpose()?;
+        if self.ws_max_rate == 0 {
+            return Err(SettingsError::WsMaxRate);
+        }
+        Ok(WsConfig {
+            listen: self.ws,
+            advertised,
+            tls,
+            trusted_proxies: self.trusted_proxies.clone(),
+            per_address: self.ws_per_address,
+            max_rate: self.ws_max_rate,
+        })
+    }
+}
+
+fn ws_base(text: &str) -> Result<String, SettingsError> {
+    domain::websocket::base_url(text).ok_or_else(|| SettingsError::WsAdvertised(text.to_owned()))
 }
 
 fn range(text: &str) -> Result<RangeInclusive<u16>, SettingsError> {
@@ -196,6 +284,17 @@ mod tests {
         check(|s| s.rtp_ports = "20000".into(), Err("fleet.rtp_ports `20000`"));
         check(|s| s.rtp_ports = "9-8".into(), Err("write a range"));
         check(|s| s.rtp_ports = "80-90".into(), Err("write a range"));
+        check(|s| s.ws_advertised = Some("wss://calls.example.com/".into()), Ok("host-1"));
+        for bad in
+            ["calls.example.com:8091", "https://calls.example.com", "wss://calls.example.com/ws", "wss://u:p@h", ""]
+        {
+            let settings = ServerSettings { ws_advertised: Some(bad.into()), ..ServerSettings::default() };
+            let said = settings.check("host-1", TIMING, None).unwrap_err().to_string();
+            assert!(said.contains("fleet.ws_advertised") && said.contains("wss://"), "{bad}: {said}");
+        }
+        check(|s| s.tls_certificate = Some("c.pem".into()), Err("go together"));
+        check(|s| s.tls_key = Some("k.pem".into()), Err("go together"));
+        check(|s| s.ws_max_rate = 0, Err("fleet.ws_max_rate"));
         check(|s| s.sip = "0.0.0.0:5060".parse().unwrap(), Err("fleet.media_advertised"));
         check(|s| s.bench_wav = Some("/nonexistent.wav".into()), Err("fleet.bench_wav /nonexistent.wav"));
     }

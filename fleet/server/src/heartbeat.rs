@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::finish::spool::Spool;
+use crate::peers::Peers;
 
 /// Writes on change are at least this far apart.
 const CHANGE_GAP: Duration = Duration::from_millis(250);
@@ -38,6 +39,10 @@ pub(crate) struct Identity {
     pub epoch: Epoch,
     /// `host:port` of the private port.
     pub address: String,
+    /// Where diallers reach the WebSocket port; empty if that can't be known.
+    pub ws_url: String,
+    /// `host:port` to which carriers send SIP.
+    pub sip: String,
     pub group: Option<String>,
 }
 
@@ -72,6 +77,7 @@ pub(crate) fn start(
     identity: Identity,
     period: Duration,
     admission: Admission,
+    peers: Peers,
     spool: Spool,
     servers: Arc<dyn Servers>,
     clock: Arc<dyn Clock>,
@@ -81,7 +87,8 @@ pub(crate) fn start(
     let (pulse_out, pulse) = watch::channel(Pulse::Starting);
     let (silences_out, silences) = watch::channel(0);
     let (stop, stopped) = watch::channel(false);
-    let beat = Beat { identity, period, admission, spool, servers, clock, pulse: pulse_out, silences: silences_out };
+    let beat =
+        Beat { identity, period, admission, peers, spool, servers, clock, pulse: pulse_out, silences: silences_out };
     let thread = std::thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(move || runtime.block_on(beat.run(stopped)))
@@ -118,6 +125,7 @@ struct Beat {
     identity: Identity,
     period: Duration,
     admission: Admission,
+    peers: Peers,
     spool: Spool,
     servers: Arc<dyn Servers>,
     clock: Arc<dyn Clock>,
@@ -187,6 +195,7 @@ impl Beat {
         };
         let now = self.clock.now();
         self.admission.observe(began.into_std(), &servers, now);
+        self.peers.observe(&servers);
         if let Some(summary) = FleetSummary::by(&self.identity.server_id, &servers, now) {
             let written = tokio::time::timeout(LOOK_LIMIT, self.servers.put_summary(&summary)).await;
             if !matches!(written, Ok(Ok(()))) {
@@ -202,7 +211,8 @@ impl Beat {
             server_id: self.identity.server_id.clone(),
             epoch: self.identity.epoch,
             address: self.identity.address.clone(),
-            ws_url: String::new(),
+            ws_url: self.identity.ws_url.clone(),
+            sip: self.identity.sip.clone(),
             group: self.identity.group.clone(),
             calls: load.calls,
             max: load.max,

@@ -1,4 +1,5 @@
-//! The private port: offers of calls, hang-ups, drains and health for the control plane, metrics for operators.
+//! The private port: offers of calls, hang-ups, drains and health for the control plane, diallers that a peer passes on,
+//! metrics for operators.
 //! It must never act on an unsigned request, and never be reachable from outside the private network.
 
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,6 +19,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::accept;
 use crate::admission::Admission;
 use crate::node::Node;
+use crate::ws;
 
 /// Variables have 64 KiB at most; the rest is small.
 const BODY_LIMIT: usize = 512 * 1024;
@@ -35,6 +37,7 @@ pub(crate) fn router(node: Arc<Node>, metrics: Option<PrometheusHandle>) -> Rout
         .route("/calls/{call_id}/hangup", post(hang_up))
         .route("/drain", post(drain))
         .route("/undrain", post(undrain))
+        .route("/ws/{bot_id}", get(take_guest))
         .route("/health", get(health))
         .route("/metrics", get(render_metrics))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -151,6 +154,11 @@ async fn turn(
     let stands = alive(node);
     tracing::info!(draining = stands.draining, calls = stands.calls, "admission turned by the control plane");
     Json(DrainAnswer::Done(stands)).into_response()
+}
+
+/// A dialler that a peer has no slot for; the signature is over the peer's word for it.
+async fn take_guest(State(private): State<Private>, Path(bot): Path<String>, request: Request) -> Response {
+    ws::passed_on(&private.node, &bot, request).await
 }
 
 async fn health(State(private): State<Private>) -> Json<Alive> {

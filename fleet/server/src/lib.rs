@@ -3,24 +3,32 @@
 
 mod accept;
 pub mod admission;
+pub mod audio;
 pub mod bench;
 mod config;
+mod door;
 mod finish;
 mod heartbeat;
 mod http;
 mod legs;
 mod live;
 mod node;
+mod passing;
+mod peers;
 mod prefetch;
 pub mod provider;
 pub mod recording;
 mod recover;
-pub mod rtp;
 pub mod signalling;
+mod sip_door;
 mod start;
 mod talk;
+mod tls;
+mod ws;
 
-pub use config::{ServerConfig, ServerSettings, SettingsError, Timing};
+pub use config::{ServerConfig, ServerSettings, SettingsError, Timing, TlsFiles, WsConfig};
 pub use legs::sip::negotiated;
 pub use node::Ports;
+pub use sip_door::{SipOverflow, SipUnknown};
 pub use start::{Server, StartError, start};
+pub use tls::{ListenError, TlsError};

@@ -20,7 +20,7 @@ use infra::dynamodb::stores;
 use infra::guarded::{EgressPolicy, GuardedClient, client};
 use infra::s3::S3Objects;
 use infra::schema::Names;
-use infra::seal::{AesSeal, LocalKeyFile};
+use infra::seal::{AesSeal, LocalKeyFile, follow};
 use infra::secrets::DeploymentSecrets;
 use infra::sqs::SqsQueues;
 use infra::telemetry::{self, TelemetryError};
@@ -65,6 +65,9 @@ struct Cli {
     /// The private port for the control plane, with /metrics [default: 127.0.0.1:8090]
     #[arg(long, value_name = "ADDRESS")]
     fleet_http: Option<SocketAddr>,
+    /// Where diallers connect by WebSocket [default: 127.0.0.1:8091]
+    #[arg(long, value_name = "ADDRESS")]
+    ws: Option<SocketAddr>,
     /// Calls at once [default: 100]
     #[arg(long, value_name = "N")]
     max_calls: Option<u32>,
@@ -108,6 +111,8 @@ struct Settings {
     _http: Option<IgnoredAny>,
     #[serde(rename = "public_url")]
     _public_url: Option<IgnoredAny>,
+    #[serde(rename = "ws_public_url")]
+    _ws_public_url: Option<IgnoredAny>,
     #[serde(rename = "trusted_proxies")]
     _trusted_proxies: Option<IgnoredAny>,
     #[serde(rename = "prices")]
@@ -199,6 +204,7 @@ fn layer(cli: &Cli) -> Result<Table, ConfigError> {
         ("fleet", "sip", address(&cli.sip)),
         ("fleet", "rtp_ports", cli.rtp_ports.clone()),
         ("fleet", "http", address(&cli.fleet_http)),
+        ("fleet", "ws", address(&cli.ws)),
         ("fleet", "spool", path(&cli.spool)),
     ];
     let texts = texts.into_iter().filter_map(|(section, key, text)| Some((section, key, Value::String(text?))));
@@ -253,13 +259,16 @@ async fn ports(settings: &Settings, clients: &Clients) -> Result<Ports> {
     };
     let unusable = "the deployment's secrets cannot be used";
     let wrap = LocalKeyFile::of(settings.wrap_key_file.as_deref(), &secrets).context(unusable)?;
-    let seal = AesSeal::load(&secrets, &wrap).await.context(unusable)?;
+    let seal = Arc::new(AesSeal::load(&secrets, &wrap).await.context(unusable)?);
+    let secrets = Arc::new(secrets);
+    follow(&seal, secrets.clone(), wrap);
     let names = Names::new(&settings.names);
     let stores = stores(clients, &names);
     let policy = EgressPolicy::from(settings.egress.clone());
     Ok(Ports {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
+        api_keys: stores.api_keys,
         bots: stores.bots,
         trunks: stores.trunks,
         calls: stores.calls,
@@ -268,8 +277,8 @@ async fn ports(settings: &Settings, clients: &Clients) -> Result<Ports> {
         queues: Arc::new(SqsQueues::new(clients.sqs.clone(), &names)),
         http: client(policy.clone()).context("the HTTP client cannot be built")?,
         outbound: Arc::new(GuardedClient::new(policy)),
-        secrets: Arc::new(secrets),
-        seal: Arc::new(seal),
+        secrets,
+        seal,
     })
 }
 
@@ -286,12 +295,15 @@ fn load_speech(folder: &std::path::Path) -> Arc<Speech> {
 }
 
 fn announce(cli: &Cli, server_id: &str, server: &Server) {
-    let (sip, http) = (server.sip, server.http);
+    let (sip, http, ws) = (server.sip, server.http, &server.ws);
     let text = if cli.json {
-        serde_json::json!({"ready": true, "server_id": server_id, "sip": sip.to_string(), "http": format!("http://{http}")})
+        let http = format!("http://{http}");
+        serde_json::json!({"ready": true, "server_id": server_id, "sip": sip.to_string(), "http": http, "ws": ws})
             .to_string()
     } else {
-        format!("Fleet server {server_id} takes calls: SIP {sip} (UDP), private port http://{http}")
+        format!(
+            "Fleet server {server_id} takes calls: SIP {sip} (UDP), WebSocket {ws}/ws/BOT, private port http://{http}"
+        )
     };
     // Whoever does not read it does not want it.
     let _ = writeln!(std::io::stdout(), "{text}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::call::{CallRow, CallState, Finisher, RecordingStatus, Terminal};
 use domain::ids::CallId;
+use domain::objects::CallObjects;
 use domain::outcome::EndReason;
 use domain::ports::CallEntry;
 use domain::result::Record;
@@ -47,8 +48,15 @@ async fn cut_off(node: &Arc<Node>, call: CallId) {
         Some(CallEntry::Call(row)) if row.state != CallState::Ended && earlier(&row) => {
             end_without_call(node, &row, EndReason::ServerLost);
         }
-        // Never accepted, or its end is written: what the reaper assembled stands.
-        _ => node.finishing.spool().forget(call),
+        // Never accepted: nothing personal stays of a call that never was. What a dialout brought may be another
+        // server's by now; the fields of a call that came in are nobody else's.
+        None => {
+            let key = CallObjects::of_id(call).custom();
+            until_done("fields of a call that never was", || node.ports.objects.delete(&key)).await;
+            node.finishing.spool().forget(call);
+        }
+        // Its end is written: what the reaper assembled stands.
+        Some(_) => node.finishing.spool().forget(call),
     }
 }
 
@@ -107,15 +115,15 @@ async fn was_to_be_recorded(node: &Node, row: &CallRow) -> bool {
     !matches!(bot, Ok(Some(bot)) if !bot.recording.enabled)
 }
 
-/// What was said up to the last checkpoint; before the first one, what the dialout brought.
+/// What was said up to the last checkpoint; before the first one, what the call began with.
 async fn last_checkpoint(node: &Node, begun: &Begun) -> Record {
     let keys = begun.objects();
     if let Some(record) = stored(node, &keys.checkpoint_record()).await {
         return record;
     }
     let variables: Option<Box<RawValue>> = stored(node, &keys.variables()).await;
-    let crm = variables.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default();
-    Record { variables, crm, ..Record::default() }
+    let custom: Fields = stored(node, &keys.custom()).await.unwrap_or_default();
+    Record::at_start(variables, custom)
 }
 
 async fn stored<T: DeserializeOwned>(node: &Node, key: &str) -> Option<T> {

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -34,6 +35,9 @@ pub enum SignallingError {
     #[error("the call can't do that: {0}")]
     Command(#[from] CommandError),
 }
+
+/// Whose requests are answered: whoever it says no to gets no sign of life.
+pub type Gate = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// A call that came in, before anybody has decided about it.
 #[derive(Debug)]
@@ -99,7 +103,8 @@ pub struct Signalling {
 
 impl Signalling {
     /// Binds `address` and runs the endpoint on the current runtime until every handle is dropped.
-    /// `advertised`: what Via and Contact say where it differs from the bound address.
+    /// `advertised`: what Via and Contact say where it differs from the bound address. Without a `gate` everybody is
+    /// answered.
     ///
     /// # Errors
     /// When the address can't be bound.
@@ -109,6 +114,7 @@ impl Signalling {
         max_calls: usize,
         seed: u64,
         incoming: mpsc::Sender<Incoming>,
+        gate: Option<Gate>,
     ) -> Result<Self, SignallingError> {
         let socket = bind(address).map_err(|cause| SignallingError::Bind { address, cause })?;
         let local = socket.local_addr().map_err(|cause| SignallingError::Bind { address, cause })?;
@@ -123,7 +129,7 @@ impl Signalling {
             seed,
         );
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
-        let task = Task { socket, local, endpoint, legs: HashMap::new(), incoming };
+        let task = Task { socket, local, endpoint, legs: HashMap::new(), incoming, gate };
         tokio::spawn(task.run(inbox));
         Ok(Self { commands, local })
     }
@@ -172,6 +178,7 @@ struct Task {
     endpoint: Endpoint,
     legs: HashMap<CallHandle, mpsc::Sender<Event>>,
     incoming: mpsc::Sender<Incoming>,
+    gate: Option<Gate>,
 }
 
 impl Task {
@@ -200,12 +207,25 @@ impl Task {
             match self.socket.try_recv_from(buffer) {
                 Ok((length, remote)) => {
                     let source = Source { transport: Transport::Udp, local: self.local, remote };
-                    self.endpoint.handle_datagram(Instant::now(), source, &buffer[..length]);
+                    self.take(source, &buffer[..length]);
                     self.drain().await;
                 }
                 // WouldBlock, or an ICMP error about an earlier datagram: the endpoint's timers deal with silence.
                 Err(_) => return,
             }
+        }
+    }
+
+    fn take(&mut self, source: Source, datagram: &[u8]) {
+        let known = self.gate.as_ref().is_none_or(|gate| gate(source.remote.ip()));
+        if known {
+            self.endpoint.handle_datagram(Instant::now(), source, datagram);
+            return;
+        }
+        let ignored = self.endpoint.stats().ignored;
+        self.endpoint.handle_stranger(Instant::now(), source, datagram);
+        if self.endpoint.stats().ignored > ignored {
+            metrics::counter!("ringfleet_sip_strangers_total").increment(1);
         }
     }
 
@@ -237,7 +257,10 @@ impl Task {
             Act::HangUp { reason } => self.endpoint.hang_up(now, call, reason),
             Act::AnswerReinvite { sdp } => self.endpoint.answer_reinvite(now, call, sdp),
             Act::RejectReinvite { code } => self.endpoint.reject_reinvite(now, call, code),
-            Act::Challenge { realm } => self.endpoint.challenge(now, call, &realm, Algorithm::Sha256),
+            Act::Challenge { realm } => {
+                // Many a PBX knows the old one only, and looks at the first challenge only.
+                self.endpoint.challenge(now, call, &realm, &[Algorithm::Md5, Algorithm::Sha256])
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! Starts and ends a fleet server in the right order. It must never take a call before what an earlier process left is
 //! in hand, and never stop while a call that it could finish is alive.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use call::io::Control;
 use domain::ports::StoreError;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,18 +17,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
+use crate::audio::{AudioEngine, AudioError};
 use crate::bench::Bench;
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, WsConfig};
+use crate::door::Door;
 use crate::finish::spool::{Spool, SpoolError};
 use crate::finish::{Finishing, FinishingConfig};
 use crate::heartbeat::{self, Heart, HeartbeatError, Identity, Pulse};
 use crate::legs::SipLegs;
+use crate::legs::websocket::Limits;
 use crate::live::Live;
 use crate::node::{Node, Ports};
+use crate::passing::Passing;
+use crate::peers::Peers;
 use crate::provider::Speech;
 use crate::recording::{Recordings, WriterError};
-use crate::rtp::{RtpEngine, RtpError};
-use crate::signalling::{Act, Incoming, Signalling, SignallingError};
+use crate::signalling::{Incoming, Signalling, SignallingError};
+use crate::sip_door::{self, Directory, SipDoor};
+use crate::tls::{ListenError, Listener};
+use crate::ws::{self, Sockets};
 use crate::{accept, http, recover};
 
 /// Incoming INVITEs that may wait to be looked at.
@@ -52,11 +60,13 @@ pub enum StartError {
     #[error(transparent)]
     Recording(#[from] WriterError),
     #[error(transparent)]
-    Rtp(#[from] RtpError),
+    Audio(#[from] AudioError),
     #[error("{0}; is another server running there? Choose another address with --sip")]
     Signalling(#[from] SignallingError),
     #[error("the private HTTP port {address} can't be used: {cause}; choose another with --fleet-http")]
     Http { address: SocketAddr, cause: std::io::Error },
+    #[error(transparent)]
+    WebSocket(#[from] ListenError),
     #[error("the tables can't be reached: {0}; check the AWS endpoint and credentials")]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -81,6 +91,8 @@ pub struct Server {
     pub sip: SocketAddr,
     /// Where the private port is bound.
     pub http: SocketAddr,
+    /// Where diallers reach a bot by WebSocket, before `/ws/BOT`.
+    pub ws: String,
 }
 
 /// Starts a server; it takes calls when this returns.
@@ -95,16 +107,34 @@ pub async fn start(
 ) -> Result<Server, StartError> {
     let spool = Spool::open(&config.spool)?;
     let recordings = Recordings::start()?;
-    let rtp = RtpEngine::start(config.sip.ip(), &config.rtp_ports, config.media_threads, &recordings)?;
+    let rtp = AudioEngine::start(config.sip.ip(), &config.rtp_ports, config.media_threads, &recordings)?;
     let (incoming, inbox) = mpsc::channel(INCOMING_QUEUE);
     let max_calls = config.max_calls.min(u32::from(rtp.room()));
     let seed = u64::from(ports.entropy.dice()) << 32 | u64::from(ports.entropy.dice());
-    let signalling = Signalling::start(config.sip, config.sip_advertised, max_calls as usize * 2, seed, incoming)?;
+    let sip_door = SipDoor {
+        directory: Directory::new(ports.trunks.clone()),
+        unknown: config.sip_unknown,
+        overflow: config.sip_overflow,
+    };
+    // The bench's caller is in no trunk.
+    let gate = sip_door.gate().filter(|_| config.bench.is_none());
+    let advertised = config.sip_advertised;
+    let signalling = Signalling::start(config.sip, advertised, max_calls as usize * 2, seed, incoming, gate)?;
     let (listener, http) = listen(config.http).await?;
+    let port = Listener::bind(config.ws.listen, config.ws.tls.as_ref()).await?;
+    let (ws_local, ws_url) = ws_urls(&config.ws, &port);
 
     let epoch = ports.servers.next_epoch(&config.server_id).await?;
     let address = config.http_advertised.clone().unwrap_or_else(|| http.to_string());
-    let identity = Identity { server_id: config.server_id.clone(), epoch, address, group: config.group.clone() };
+    let sip = signalling.local;
+    let identity = Identity {
+        server_id: config.server_id.clone(),
+        epoch,
+        address,
+        ws_url,
+        sip: advertised.unwrap_or(sip).to_string(),
+        group: config.group.clone(),
+    };
     let admission = Admission::new(max_calls, config.server_id.clone(), config.group.clone());
     let finishing = Finishing::new(
         spool.clone(),
@@ -114,17 +144,27 @@ pub async fn start(
         ports.queues.clone(),
         FinishingConfig { announce_by: config.announce_by },
     );
-    let sip = signalling.local;
+    let peers = Peers::default();
     let node = Arc::new(Node {
         identity: identity.clone(),
         admission: admission.clone(),
+        door: Door::new(
+            config.ws.trusted_proxies.clone(),
+            ports.api_keys.clone(),
+            ports.secrets.clone(),
+            ports.clock.clone(),
+        ),
+        passing: Passing::new(config.server_id.clone(), peers.clone(), &ports),
         live: Live::default(),
         finishing,
         legs: SipLegs::new(signalling, rtp, config.media_advertised),
+        sip_door,
+        peers,
         recordings,
         speech,
         llm: config.llm.clone(),
         checkpoint_every: config.checkpoint_every,
+        sockets: Sockets::new(Limits::new(config.ws.max_rate), config.ws.per_address),
         calls: TaskTracker::new(),
         ports,
     });
@@ -138,11 +178,13 @@ pub async fn start(
     let bench = config.bench.clone().map(|bench| Bench::new(bench, &node.legs, node.recordings.clone()));
     let tasks = vec![
         tokio::spawn(serve(listener, http::router(node.clone(), metrics), stop.clone())),
+        tokio::spawn(port.serve(ws::router(node.clone(), bench.clone()), stop.clone())),
+        tokio::spawn(node.sip_door.directory.clone().keep(stop.clone())),
         tokio::spawn(take_incoming(node.clone(), bench, inbox)),
         tokio::spawn(keep_reconciled(node.clone(), heart.silences(), stop.clone())),
     ];
-    tracing::info!(server.id = %config.server_id, epoch = epoch.0, %sip, %http, max_calls, "fleet server takes calls");
-    Ok(Server { node, heart, stop, tasks, drain_limit: config.drain_limit, sip, http })
+    tracing::info!(server.id = %config.server_id, epoch = epoch.0, %sip, %http, ws = %ws_local, max_calls, "fleet server takes calls");
+    Ok(Server { node, heart, stop, tasks, drain_limit: config.drain_limit, sip, http, ws: ws_local })
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -150,6 +192,23 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let local = listener.local_addr().map_err(failed)?;
     Ok((listener, local))
+}
+
+/// Where the WebSocket port is reached from this machine, and what the fleet is told of it: nothing, if it is bound to
+/// every address and no setting says under which it is known.
+fn ws_urls(config: &WsConfig, port: &Listener) -> (String, String) {
+    let (scheme, local) = (port.scheme(), port.local());
+    match (&config.advertised, local.ip()) {
+        (Some(url), _) => (url.clone(), url.clone()),
+        (None, ip) if ip.is_unspecified() => {
+            let loopback: IpAddr = if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            (format!("{scheme}://{}", SocketAddr::new(loopback, local.port())), String::new())
+        }
+        (None, _) => {
+            let url = format!("{scheme}://{local}");
+            (url.clone(), url)
+        }
+    }
 }
 
 async fn beat(
@@ -163,6 +222,7 @@ async fn beat(
         identity,
         config.heartbeat,
         admission,
+        node.peers.clone(),
         spool,
         node.ports.servers.clone(),
         node.ports.clock.clone(),
@@ -175,21 +235,22 @@ async fn beat(
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    // A dialler that a peer passes on talks through here: frames of 20 ms must not wait for each other.
+    let listener = listener.tap_io(|tcp| {
+        let _ = tcp.set_nodelay(true);
+    });
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "the private port has failed");
     }
 }
 
-/// Calls that come in: for now the bench's only; everything else is told that nobody is here.
+/// Calls that come in by SIP, each looked at beside the others.
 async fn take_incoming(node: Arc<Node>, bench: Option<Bench>, mut inbox: mpsc::Receiver<Incoming>) {
     while let Some(incoming) = inbox.recv().await {
         match &bench {
             Some(bench) if bench.wants(&incoming) => bench.take(incoming),
-            _ => {
-                metrics::counter!("ringfleet_incoming_refused_total").increment(1);
-                let _ = node.legs.signalling().act(incoming.call, Act::Reject { code: 404, headers: Vec::new() }).await;
-            }
+            _ => drop(tokio::spawn(sip_door::take(node.clone(), incoming))),
         }
     }
 }
@@ -224,17 +285,24 @@ impl Server {
         node.admission.end();
         node.calls.close();
         tracing::info!(calls = node.admission.load().calls, limit = ?self.drain_limit, "draining");
+        let (calls, carried) = (node.calls.wait(), node.passing.finished());
         tokio::select! {
-            () = node.calls.wait() => {}
+            ((), ()) = async { tokio::join!(calls, carried) } => {}
             () = tokio::time::sleep(self.drain_limit) => tracing::warn!("drain limit reached; ending the calls that are left"),
             () = force.cancelled() => tracing::warn!("drain forced; ending the calls that are left"),
         }
+        node.sockets.going.cancel();
+        node.passing.cut();
         node.live.control_all(Control::Drain);
         if tokio::time::timeout(LAST_WORDS, node.calls.wait()).await.is_err() {
             tracing::error!("calls are left that did not end; the next start or the reaper ends them");
         }
         if tokio::time::timeout(TELL_LIMIT, node.finishing.settled()).await.is_err() {
             tracing::warn!(calls = node.finishing.open(), "ended calls stay in the spool for the next start");
+        }
+        node.sockets.tasks.close();
+        if tokio::time::timeout(LAST_WORDS, node.sockets.tasks.wait()).await.is_err() {
+            tracing::warn!(sockets = node.sockets.tasks.len(), "diallers are left that do not close their sockets");
         }
         self.stop.cancel();
         self.heart.retire().await;

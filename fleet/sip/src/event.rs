@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::Source;
-use crate::message::Uri;
+use crate::message::{NameAddr, Uri, split};
 
 /// Names one INVITE session, ours or theirs, for as long as it lives; never reused by an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,11 +90,35 @@ pub struct IncomingInvite {
     pub from: Party,
     pub to: Party,
     pub call_id: String,
+    /// The user name of its credentials, before anything is proven.
+    pub claims: Option<String>,
     /// Headers that are not the protocol's own, in their order.
     #[debug("(personal)")]
     pub headers: Vec<(String, String)>,
     /// The offer; `None` means that our 2xx must carry one.
     pub sdp: Option<Bytes>,
+}
+
+impl IncomingInvite {
+    /// The addresses of a list header such as `P-Asserted-Identity` or `Diversion` (RFC 3325 §9.1, RFC 5806 §3), over all
+    /// its lines, with each one's header parameters. What is no address is passed over.
+    pub fn addresses(&self, name: &str) -> Vec<(Party, String)> {
+        let lines = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        let values = lines.flat_map(|(_, value)| split(value, b','));
+        let read = |value| NameAddr::parse(value).ok();
+        values
+            .filter_map(read)
+            .map(|address| {
+                let party = Party { uri: address.uri.text.to_owned(), display: address.display_name() };
+                (party, address.params.to_owned())
+            })
+            .collect()
+    }
+
+    /// The value of a header's first line.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
 }
 
 /// One side of a call as From or To names it.

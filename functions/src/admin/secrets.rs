@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::field_error::FieldError;
-use domain::secret::{MASK, SecretString, for_each_secret, mask};
+use domain::secret::{MASK, Sealed, SecretString, for_each_secret, mask};
 use domain::validate::check_secret;
 use serde::Serialize;
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub(super) fn take_in<E: Entity>(
         match text.as_deref() {
             None => faults.push(fault(pointer, "string_type", "a secret is a string")),
             Some(MASK) => match stored.and_then(|stored| counterpart(stored, &sent, pointer)) {
-                Some(kept) => *place = kept,
+                Some(kept) => *place = under_newest_key(platform, &under, kept),
                 None => {
                     faults.push(fault(pointer, "nothing_to_keep", "there is no stored secret that *** could stand for"))
                 }
@@ -48,13 +48,27 @@ pub(super) fn take_in<E: Entity>(
         }
     });
     if let Some(stored) = stored {
-        keep_absent::<E>(incoming, stored);
+        keep_absent::<E>(incoming, stored, &|kept| under_newest_key(platform, &under, kept));
     }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
+/// A stored secret as it is kept: once data keys change, no new version is sealed under an old one.
+fn under_newest_key(platform: &Platform, under: &str, kept: Value) -> Value {
+    let seal = &platform.outside.seal;
+    let Some(sealed) = kept.as_str().map(|text| Sealed(text.to_owned())) else { return kept };
+    if seal.key_of(&sealed) == seal.keys().into_iter().next() {
+        return kept;
+    }
+    match seal.open(under, &sealed) {
+        Ok(secret) => Value::String(seal.seal(under, &secret).0),
+        // It is no worse for being kept; whoever needs it says so.
+        Err(_) => kept,
+    }
+}
+
 /// Puts stored secrets where their parent came again and they did not.
-fn keep_absent<E: Entity>(incoming: &mut Value, stored: &Value) {
+fn keep_absent<E: Entity>(incoming: &mut Value, stored: &Value, keep: &dyn Fn(Value) -> Value) {
     let sent = incoming.clone();
     for pattern in E::SECRETS {
         for pointer in places(&sent, pattern) {
@@ -63,7 +77,7 @@ fn keep_absent<E: Entity>(incoming: &mut Value, stored: &Value) {
                 && !members.contains_key(name)
                 && let Some(secret) = counterpart(stored, &sent, &pointer)
             {
-                members.insert(name.to_owned(), secret);
+                members.insert(name.to_owned(), keep(secret));
             }
         }
     }

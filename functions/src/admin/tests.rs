@@ -1,5 +1,6 @@
 //! Entities and keys through the admin API: secrets, versions, faults.
 
+mod connect_tokens;
 mod fleet;
 mod keys;
 mod versions;
@@ -77,6 +78,20 @@ async fn a_bot_lives_through_its_versions() {
 }
 
 #[tokio::test]
+async fn who_may_connect_comes_back_as_it_was_sent() {
+    let (_, app) = world();
+    let sent = json!({"access": "allowlist", "cidrs": ["203.0.113.0/24", "2001:db8::/32"], "dialect": "vobiz",
+        "chunk_ms": 40, "tokens_after": "2026-01-05T12:00:00Z"});
+    let mut body = bot();
+    body["websocket"] = sent.clone();
+    assert_eq!(send(&app, "POST", "bots", None, &body).await.status, 201);
+    assert_eq!(get(&app, "bots/b1").await.json()["websocket"], sent);
+    // What a bot says nothing of has its default, and a replacement forgets what it leaves out.
+    let replaced = send(&app, "PUT", "bots/b1", Some("\"1\""), &bot()).await.json();
+    assert_eq!(replaced["websocket"], json!({"access": "key", "cidrs": [], "chunk_ms": 20}));
+}
+
+#[tokio::test]
 async fn secrets_go_in_and_do_not_come_out() {
     let (world, app) = world();
     let created = send(&app, "POST", "bots", None, &bot()).await.json();
@@ -148,6 +163,19 @@ async fn faults_are_named_by_their_place() {
     .await;
     check("bots", bot(), "/analysis_schema", json!({"type": "nonsense"}), &["body", "analysis_schema"]).await;
     check("bots", bot(), "/bot_id", json!("a b"), &["body", "bot_id"]).await;
+    let socket = |settings: Value| ("bots", bot(), "/websocket", settings);
+    for (settings, place) in [
+        (json!({"access": "everybody"}), ["body", "websocket", "access"]),
+        (json!({"access": "allowlist"}), ["body", "websocket", "cidrs"]),
+        (json!({"dialect": "sip"}), ["body", "websocket", "dialect"]),
+        (json!({"chunk_ms": 10}), ["body", "websocket", "chunk_ms"]),
+        (json!({"acces": "open"}), ["body", "websocket", "acces"]),
+        (json!({"tokens_after": "yesterday"}), ["body", "websocket", "tokens_after"]),
+    ] {
+        let (path, bot, pointer, settings) = socket(settings);
+        check(path, bot, pointer, settings, &place).await;
+    }
+    check("bots", bot(), "/websocket", json!({"cidrs": ["10.0.0.300/8"]}), &["body", "websocket", "cidrs", "0"]).await;
     check("bots", bot(), "/name", json!(null), &["body", "name"]).await;
     check("trunks", trunk(), "/port", json!(99999), &["body", "port"]).await;
     check("trunks", trunk(), "/register", json!(true), &["body", "register"]).await;

@@ -7,6 +7,7 @@ use domain::bot::Bot;
 use domain::trunk::Trunk;
 use utoipa::{OpenApi, ToSchema};
 
+use crate::admin::connect_tokens::{Asked as NewConnectToken, Shown as ConnectToken};
 use crate::admin::endpoints::Shown as BotEndpoint;
 use crate::admin::keys::change::Wanted as KeyChange;
 use crate::admin::keys::{NewKey, Shown as Key};
@@ -24,6 +25,7 @@ use crate::problem::Body as Problem;
     list_versions,
     read_version,
     list_endpoints,
+    create_connect_token,
     preview_push,
     list_trunks,
     create_trunk,
@@ -168,6 +170,18 @@ fn read_version() {}
     responses((status = 200, description = "Those that something is known of", body = Items<BotEndpoint>))
 )]
 fn list_endpoints() {}
+
+/// Make a connect token
+///
+/// What a dialler shows instead of an API key to be let in to this one bot by WebSocket, while `websocket.access` is `key`:
+/// in the URL as `?token=`, or wherever a key may stand. It is kept nowhere; the bot's `websocket.tokens_after` takes back
+/// all that were made before.
+#[utoipa::path(
+    post, path = "/api/v1/admin/bots/{id}/connect-tokens", tag = "admin", security(("key" = [])),
+    params(("id" = String, Path)), request_body = NewConnectToken,
+    responses((status = 201, description = "Shown this once", body = ConnectToken))
+)]
+fn create_connect_token() {}
 
 /// Preview a push
 ///

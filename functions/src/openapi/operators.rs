@@ -13,11 +13,12 @@ use utoipa::{OpenApi, ToSchema};
 use crate::admin::calls::{Again, Line};
 use crate::admin::erase::{Answer as ErasureAnswer, Order as Erasure};
 use crate::admin::fleet::Fleet;
+use crate::admin::reseal::{Answer as ResealingAnswer, Order as Resealing};
 use crate::calls::list::Listed;
 use crate::problem::Body as Problem;
 
 #[derive(OpenApi)]
-#[openapi(paths(list_all_calls, read_any_call, push_again, read_fleet, drain, undrain, erase))]
+#[openapi(paths(list_all_calls, read_any_call, push_again, read_fleet, drain, undrain, erase, reseal))]
 pub(super) struct Paths;
 
 /// A call's row, its deliveries, and every attempt of each.
@@ -128,3 +129,12 @@ fn undrain() {}
     responses((status = 200, description = "What was found and done", body = ErasureAnswer))
 )]
 fn erase() {}
+
+/// Seal stored secrets under the newest data key
+///
+/// After a data key was added; `ringfleet secrets rotate` does it all. Ask again with `cursor` until `done`.
+#[utoipa::path(
+    post, path = "/api/v1/admin/secrets/reseal", tag = "admin", security(("key" = [])), request_body = Resealing,
+    responses((status = 200, description = "What was found and done", body = ResealingAnswer))
+)]
+fn reseal() {}

@@ -5,6 +5,7 @@ mod calls;
 mod deliveries;
 mod housekeeping;
 mod outside;
+mod sealed_rows;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +84,7 @@ impl World {
                 endpoints: tables.clone(),
                 housekeeping: tables.clone(),
                 idempotency: tables.clone(),
+                sealed_rows: tables.clone(),
                 servers: tables.clone(),
                 spend: tables,
             },
@@ -93,6 +95,7 @@ impl World {
                 queues: outside.clone(),
                 outbound: outside.clone(),
                 fleet: outside.clone(),
+                secrets: outside.clone(),
                 seal: outside,
             },
             settings: Arc::new(self.settings.lock().unwrap().clone()),
@@ -160,6 +163,7 @@ impl World {
             epoch: Epoch(1),
             address: "10.0.0.1:9000".into(),
             ws_url: String::new(),
+            sip: String::new(),
             group: None,
             calls: 0,
             max: 10,

@@ -15,9 +15,10 @@ use domain::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, Refusal, Server
 use domain::ids::{BotId, CallId, ServerId};
 use domain::ports::{
     CallEntry, Claim, Clock, Entropy, Fleet, FleetError, Job, Objects, Outbound, OutboundAnswer, OutboundError,
-    OutboundRequest, QueueName, Queues, Seal, SealError, StoreError,
+    OutboundRequest, QueueName, Queues, Seal, SealError, Secrets, StoreError,
 };
 use domain::secret::{ExposeSecret, Sealed, SecretString};
+use domain::signing::FleetSecrets;
 use jiff::Timestamp;
 
 use super::tables::Rows;
@@ -184,6 +185,13 @@ impl Seal for Outside {
         let text = sealed.0.strip_prefix(&format!("sealed:{entity}:")).ok_or_else(unopenable)?;
         let bytes = STANDARD.decode(text).map_err(|_| unopenable())?;
         Ok(SecretString::from(String::from_utf8(bytes).map_err(|_| unopenable())?))
+    }
+}
+
+#[async_trait]
+impl Secrets for Outside {
+    async fn fleet(&self) -> Result<FleetSecrets, StoreError> {
+        Ok(FleetSecrets::single("k1", SecretString::from("the fleet's secret")))
     }
 }
 

@@ -13,12 +13,13 @@ use domain::endpoint::{EndpointId, EndpointRow};
 use domain::fleet::{FleetSummary, ServerRow};
 use domain::idempotency::{Entry, LetGo, Progress, ScopedKey};
 use domain::ids::{BotId, CallId, Epoch, Owner, ServerId, TrunkId};
+use domain::money::Money;
 use domain::ports::{
     ApiKeys, Bots, CallEntry, Claim, Deletion, Idempotency, KeyChange, KeyClaim, Owned, Put, Servers, Spend,
     StoreError, Trunks,
 };
 use domain::retention::{self, Kind};
-use domain::spend::{Account, Hold, Money, Reserved};
+use domain::spend::{Account, Hold, Reserved};
 use domain::trunk::Trunk;
 use jiff::Timestamp;
 use jiff::civil::Date;

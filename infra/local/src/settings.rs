@@ -50,6 +50,9 @@ pub struct Settings {
     /// How clients reach the API, where that is not `http`.
     #[serde(default)]
     pub public_url: Option<String>,
+    /// How diallers reach the fleet's WebSocket ports, where that is one name for all of them.
+    #[serde(default)]
+    pub ws_public_url: Option<String>,
     /// Proxies in front of `http` whose `X-Forwarded-For` is believed.
     #[serde(default)]
     pub trusted_proxies: Vec<ipnet::IpNet>,
@@ -131,12 +134,14 @@ impl Settings {
         self.aws_listen.set_port(0);
         self.aws.endpoint = None;
         self.public_url = None;
+        self.ws_public_url = None;
         self.fleet_mode = FleetMode::Embedded;
         self.fleet_secret_file = None;
         self.fleet_secret_id = None;
         self.wrap_key_file = None;
         self.fleet.sip.set_port(0);
         self.fleet.http.set_port(0);
+        self.fleet.ws.set_port(0);
         self
     }
 

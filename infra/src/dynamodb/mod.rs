@@ -17,6 +17,7 @@ mod endpoints;
 mod housekeeping;
 mod idempotency;
 mod item;
+mod sealed_rows;
 mod servers;
 mod spend;
 mod transact;
@@ -30,6 +31,7 @@ pub use deliveries::DynamoDeliveries;
 pub use endpoints::DynamoEndpoints;
 pub use housekeeping::DynamoHousekeeping;
 pub use idempotency::DynamoIdempotency;
+pub use sealed_rows::DynamoSealedRows;
 pub use servers::DynamoServers;
 pub use spend::DynamoSpend;
 pub use trunks::DynamoTrunks;
@@ -46,6 +48,7 @@ pub fn stores(clients: &Clients, names: &Names) -> Tables {
         idempotency: Arc::new(DynamoIdempotency::new(client.clone(), names)),
         housekeeping: Arc::new(DynamoHousekeeping::new(client.clone(), names)),
         endpoints: Arc::new(DynamoEndpoints::new(client.clone(), names)),
+        sealed_rows: Arc::new(DynamoSealedRows::new(client.clone(), names)),
         servers: Arc::new(DynamoServers::new(client.clone(), names)),
         spend: Arc::new(DynamoSpend::new(client.clone(), names)),
     }

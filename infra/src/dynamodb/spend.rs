@@ -10,8 +10,9 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 use domain::ids::CallId;
+use domain::money::Money;
 use domain::ports::{Entropy, Owned, Spend, StoreError};
-use domain::spend::{Account, Hold, Money, Reserved};
+use domain::spend::{Account, Hold, Reserved};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 

@@ -47,6 +47,7 @@ fn server(address: String) -> ServerRow {
         epoch: Epoch(1),
         address,
         ws_url: String::new(),
+        sip: String::new(),
         group: None,
         calls: 0,
         max: 1,

@@ -13,6 +13,7 @@ mod keys;
 mod lost_answers;
 mod objects;
 mod queues;
+mod sealed_rows;
 mod servers;
 mod spend;
 mod world;

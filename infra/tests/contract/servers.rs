@@ -20,6 +20,7 @@ pub(crate) fn row(server_id: ServerId, epoch: u64) -> ServerRow {
         epoch: Epoch(epoch),
         address: "10.0.0.1:8088".into(),
         ws_url: String::new(),
+        sip: "192.0.2.7:5060".to_owned(),
         group: Some("pool".into()),
         calls: 2,
         max: 10,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use domain::money::Money;
 use domain::ports::{Entropy, Owned};
-use domain::spend::{Account, Hold, Money, Price, Reserved, Spender};
+use domain::spend::{Account, Hold, Price, Reserved, Spender};
 use futures_util::future::join_all;
 use infra::clock::OsEntropy;
 

@@ -25,20 +25,47 @@ pub(crate) struct ScriptBrain {
     collected: Map<String, Value>,
     /// What was asked last, as it was said.
     asked: String,
+    /// The way back from a transfer under way.
+    refusal: Option<Refusal>,
 }
 
 /// What the bot says next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) text: String,
-    /// The call is over once it was heard.
-    pub(crate) end: bool,
+    pub(crate) then: Then,
+}
+
+/// What follows once it was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The customer's turn.
+    Listen,
+    /// The call is over.
+    End,
+    /// The customer is given to the transfer target of this name.
+    Transfer(String),
+}
+
+/// Where the script goes on, and with which results, when a transfer is refused.
+#[derive(Debug, Clone)]
+struct Refusal {
+    next: Option<usize>,
+    collected: Map<String, Value>,
 }
 
 impl ScriptBrain {
     pub(crate) fn new(script: Script) -> Self {
         let step = (!script.steps.is_empty()).then_some(0);
-        Self { script: Arc::new(script), step, reprompts: 0, repeats: 0, collected: Map::new(), asked: String::new() }
+        Self {
+            script: Arc::new(script),
+            step,
+            reprompts: 0,
+            repeats: 0,
+            collected: Map::new(),
+            asked: String::new(),
+            refusal: None,
+        }
     }
 
     /// The opening message with the first step's question.
@@ -62,6 +89,20 @@ impl ScriptBrain {
         match self.understand(step, text, phrasing) {
             Some(answer) => self.take(&script, step, &answer, phrasing),
             None => self.ask_again(&script, step, text, phrasing),
+        }
+    }
+
+    /// Goes on after a transfer that was refused, as if the branch had not had it; what it set as results is taken back.
+    pub(crate) fn refused(&mut self, phrasing: &mut Phrasing) -> Said {
+        let script = Arc::clone(&self.script);
+        let next = self.refusal.take().and_then(|refusal| {
+            self.collected = refusal.collected;
+            phrasing.set_collected(&self.collected);
+            refusal.next
+        });
+        match next {
+            Some(next) => self.enter(&script, next, String::new(), phrasing),
+            None => self.close(&script, phrasing),
         }
     }
 
@@ -113,13 +154,13 @@ impl ScriptBrain {
     fn ask_again(&mut self, script: &Script, step: &ScriptStep, text: &str, phrasing: &mut Phrasing) -> Said {
         if asks_to_repeat(text) && self.repeats < MAX_REPEATS && !self.asked.is_empty() {
             self.repeats += 1;
-            return Said { text: self.asked.clone(), end: false };
+            return Said { text: self.asked.clone(), then: Then::Listen };
         }
         if self.reprompts < step.max_reprompts {
             self.reprompts += 1;
             let reprompt = say_of(phrasing, step, "reprompt", &step.reprompt);
             let text = if reprompt.is_empty() { self.asked.clone() } else { reprompt };
-            return Said { text, end: false };
+            return Said { text, then: Then::Listen };
         }
         self.follow(script, step, step.branches.get("?"), phrasing)
     }
@@ -128,15 +169,20 @@ impl ScriptBrain {
         let said = branch.map(|branch| say_of(phrasing, step, "say", &branch.say)).unwrap_or_default();
         let ends = branch.is_some_and(|branch| branch.end);
         let next = self.next_of(script, branch, phrasing);
-        let result = match next {
-            Some(next) if !ends => self.enter(script, next, said, phrasing),
+        let transfer = branch.and_then(|branch| branch.transfer.clone());
+        let result = match (transfer, next) {
+            (Some(target), next) => {
+                self.refusal = Some(Refusal { next, collected: self.collected.clone() });
+                Said { text: said, then: Then::Transfer(target) }
+            }
+            (None, Some(next)) if !ends => self.enter(script, next, said, phrasing),
             _ if ends && !said.is_empty() => {
                 self.step = None;
-                Said { text: said, end: true }
+                Said { text: said, then: Then::End }
             }
             _ => {
                 let closing = self.close(script, phrasing);
-                Said { text: joined(&[said, closing.text]), end: true }
+                Said { text: joined(&[said, closing.text]), then: Then::End }
             }
         };
         // Behind the script's own, so that a branch can say otherwise.
@@ -153,13 +199,13 @@ impl ScriptBrain {
         let step = &script.steps[next];
         let question = say_of(phrasing, step, "question", &step.question);
         self.asked = if question.is_empty() { said.clone() } else { question.clone() };
-        Said { text: joined(&[said, question]), end: false }
+        Said { text: joined(&[said, question]), then: Then::Listen }
     }
 
     fn close(&mut self, script: &Script, phrasing: &mut Phrasing) -> Said {
         self.step = None;
         self.set_results(&script.result, "closing", phrasing);
-        Said { text: phrasing.say("script.closing", &script.closing), end: true }
+        Said { text: phrasing.say("script.closing", &script.closing), then: Then::End }
     }
 
     fn set_results(
@@ -191,7 +237,8 @@ fn say_of(phrasing: &mut Phrasing, step: &ScriptStep, part: &str, template: &str
     phrasing.say(&format!("script.{}.{part}", step.id), template)
 }
 
-fn joined(texts: &[String]) -> String {
+/// What is not empty of several texts, as one.
+pub(crate) fn joined(texts: &[String]) -> String {
     texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
 }
 

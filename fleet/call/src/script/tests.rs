@@ -37,12 +37,13 @@ fn check(answers: &[&str], text: &str, end: bool, collected: Value) {
         brain.open("Hello, am I speaking with {{crm.name}}?", &mut phrasing),
         "Hello, am I speaking with Rahul?"
     );
-    let mut said = Said { text: String::new(), end: false };
+    let mut said = Said { text: String::new(), then: Then::Listen };
     for answer in answers {
-        assert!(!said.end, "it had ended before {answer:?}");
+        assert_eq!(said.then, Then::Listen, "it had ended before {answer:?}");
         said = brain.answer(answer, &mut phrasing);
     }
-    assert_eq!(said, Said { text: text.to_owned(), end }, "{answers:?}");
+    let then = if end { Then::End } else { Then::Listen };
+    assert_eq!(said, Said { text: text.to_owned(), then }, "{answers:?}");
     assert_eq!(Value::Object(brain.collected().clone()), collected, "{answers:?}");
     assert!(phrasing.take_warnings().is_empty());
 }
@@ -114,5 +115,5 @@ fn a_script_without_steps_closes_at_once() {
     let mut brain =
         ScriptBrain::new(Script { steps: Vec::new(), closing: "Bye.".to_owned(), result: Default::default() });
     assert_eq!(brain.open("Your order is on its way.", &mut phrasing), "Your order is on its way.");
-    assert_eq!(brain.answer("Thanks.", &mut phrasing), Said { text: "Bye.".to_owned(), end: true });
+    assert_eq!(brain.answer("Thanks.", &mut phrasing), Said { text: "Bye.".to_owned(), then: Then::End });
 }

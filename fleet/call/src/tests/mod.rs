@@ -1,11 +1,13 @@
 //! Whole calls on simulated time.
 
 mod endings;
+mod inbound;
 mod machines;
 mod model_calls;
 mod random;
 mod script_calls;
 mod steps;
+mod transfers;
 mod turn_taking;
 mod world;
 

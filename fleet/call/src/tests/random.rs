@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::call::Direction;
 use domain::variables::Fields;
 use proptest::prelude::*;
 use serde_json::{Map, json};
@@ -9,7 +10,7 @@ use serde_json::{Map, json};
 use super::epoch;
 use super::world::{plan, script_bot, with};
 use crate::io::*;
-use crate::{BrainChoice, Call};
+use crate::{BrainChoice, Call, ring_limit};
 
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -40,6 +41,7 @@ fn legs() -> impl Strategy<Value = LegEvent> {
         1 => any::<bool>().prop_map(LegEvent::Hold),
         1 => any::<char>().prop_map(LegEvent::Dtmf),
         1 => Just(LegEvent::Dtmf('1')),
+        1 => Just(LegEvent::TransferRefused),
     ]
 }
 
@@ -80,6 +82,10 @@ fn brains() -> impl Strategy<Value = BrainEvent> {
     prop_oneof![
         4 => (turn(), texts()).prop_map(|(turn, text)| BrainEvent::Token { turn, text }),
         1 => turn().prop_map(|turn| BrainEvent::ToolCall { turn, name: "end_call".to_owned(), arguments: Map::new() }),
+        1 => (turn(), prop_oneof![Just("desk"), Just("moon")]).prop_map(|(turn, target)| {
+            let arguments = Map::from_iter([("target".to_owned(), target.into())]);
+            BrainEvent::ToolCall { turn, name: "transfer_call".to_owned(), arguments }
+        }),
         1 => turn().prop_map(|turn| BrainEvent::ToolCall { turn, name: "other".to_owned(), arguments: Map::new() }),
         3 => turn().prop_map(|turn| BrainEvent::Done { turn }),
         1 => turn().prop_map(|turn| BrainEvent::Failed { turn }),
@@ -112,16 +118,26 @@ fn drain(call: &mut Call, ended: bool) -> bool {
     ended
 }
 
-fn run(model: bool, leave: bool, min_words: u32, inputs: Vec<(u64, Input)>) {
-    let settings = json!({
+fn run(model: bool, way: Direction, leave: bool, transfer: bool, min_words: u32, inputs: Vec<(u64, Input)>) {
+    let mut settings = json!({
+        "transfer_targets": {"desk": "+911140000001"},
         "max_call_duration_seconds": 90,
         "ring_timeout_seconds": 30,
+        "inbound": {"answer": if leave { "ring" } else { "immediate" }},
         "interruption": {"enabled": true, "min_words": min_words, "min_speech_ms": 400},
         "voicemail": {"detect": true, "action": if leave { "leave_message" } else { "hangup" }, "message": "Call back."},
     });
+    if transfer {
+        settings["script"] = script_bot()["script"].clone();
+        settings["script"]["steps"][1]["branches"]["yes"] =
+            json!({"say": "I am putting you through.", "transfer": "desk"});
+    }
     let brain = if model { BrainChoice::Model } else { BrainChoice::Script };
     let start = epoch();
-    let mut call = Call::new(start, plan(with(script_bot(), settings), brain));
+    let mut plan = plan(with(script_bot(), settings), brain);
+    plan.direction = way;
+    let ring_limit = ring_limit(way, &plan.bot);
+    let mut call = Call::new(start, plan);
     let mut ended = drain(&mut call, false);
     let mut now = start;
     let mut ended_at = None;
@@ -152,8 +168,8 @@ fn run(model: bool, leave: bool, min_words: u32, inputs: Vec<(u64, Input)>) {
     }
     assert!(ended, "the call never ended");
     // The longest call, or the ring timeout from the last INVITE; and the wait for the leg.
-    let latest =
-        call.line.answered.map_or(start + Duration::from_secs(65), |answered| answered + Duration::from_secs(95));
+    let unanswered = start + ring_limit * 2 + Duration::from_secs(5);
+    let latest = call.line.answered.map_or(unanswered, |answered| answered + Duration::from_secs(95));
     assert!(ended_at.is_some_and(|at| at <= latest), "it ended too late");
 }
 
@@ -163,11 +179,14 @@ proptest! {
     #[test]
     fn a_call_ends_once_and_never_spins(
         model: bool,
+        inbound: bool,
         leave: bool,
+        transfer: bool,
         min_words in 0u32..4,
         inputs in proptest::collection::vec((0u64..2500, inputs()), 0..90),
     ) {
-        run(model, leave, min_words, inputs);
+        let way = if inbound { Direction::Inbound } else { Direction::Outbound };
+        run(model, way, leave, transfer, min_words, inputs);
     }
 
     #[test]

@@ -6,9 +6,11 @@ use super::world::World;
 use crate::io::*;
 
 /// One effect, short.
-fn short(effect: &Effect) -> String {
+pub(super) fn short(effect: &Effect) -> String {
     match effect {
+        Effect::Leg(LegCommand::Answer) => "take".to_owned(),
         Effect::Leg(LegCommand::HangUp) => "hangup".to_owned(),
+        Effect::Leg(LegCommand::Transfer { .. }) => "transfer".to_owned(),
         Effect::Ear(command) => format!("ear {command:?}").to_lowercase(),
         Effect::Brain(BrainCommand::Think { turn, .. }) => format!("think {turn}"),
         Effect::Brain(BrainCommand::Cancel { turn }) => format!("cancel {turn}"),

@@ -4,7 +4,8 @@
 //! One line, one act; seconds from the act before:
 //! `dialing` `ringing` `answer` · `say 1.2 Words.` speak for so long (returns when it was recognised) ·
 //! `begin 1.2 Words.` the same, but go on at once · `cough 0.4` sound without words · `wait 2` · `bot` until the bot has
-//! finished speaking · `key 1` · `echo 0.9` · `tone beep` · `hold` `unhold` · `lost 12` no packet for so long · `bye` ·
+//! finished speaking · `key 1` · `echo 0.9` · `tone beep` · `hold` `unhold` · `lost 12` no packet for so long · `bye` · `lets-go` ·
+//! `cancel` `socket-lost` `unresponsive` `refuse` a transfer ·
 //! `status 486` · `stt-fails` `voice-fails` `voice-mute` `slow-voice 1` `lazy-ear 5` `noise` `deaf-leg` · `fetched {json}` `fetch-fails` · `operator` `drain` `fault`.
 
 use std::cmp::Reverse;
@@ -136,6 +137,18 @@ impl World {
         Self::new(plan(with(script_bot(), settings), BrainChoice::Script))
     }
 
+    /// A call that came in, from its first moment on.
+    pub(super) fn inbound(settings: Value, awaiting: Option<OnFailure>) -> Self {
+        let mut plan = plan(with(script_bot(), settings), BrainChoice::Script);
+        plan.direction = Direction::Inbound;
+        plan.variables = Fields::new();
+        plan.custom = Fields::of_object(r#"{"name":"Rahul","due":"15000"}"#).unwrap();
+        plan.await_prefetch = awaiting;
+        let mut world = Self::new(plan);
+        world.drain();
+        world
+    }
+
     pub(super) fn awaiting(mut plan: Plan, on_failure: OnFailure) -> Self {
         plan.await_prefetch = Some(on_failure);
         Self::new(plan)
@@ -198,6 +211,11 @@ impl World {
             "unhold" => self.input(Input::Leg(LegEvent::Hold(false))),
             "lost" => self.input(Input::Leg(LegEvent::MediaMissing(seconds()))),
             "bye" => self.leg_ends(LegEvent::Ended { by_remote: true, cause: LegEnd::Normal }),
+            "cancel" => self.leg_ends(LegEvent::Failed(LegFailure::Cancelled)),
+            "lets-go" => self.leg_ends(LegEvent::Ended { by_remote: false, cause: LegEnd::Normal }),
+            "socket-lost" => self.leg_ends(LegEvent::Ended { by_remote: true, cause: LegEnd::SocketLost }),
+            "unresponsive" => self.leg_ends(LegEvent::Ended { by_remote: false, cause: LegEnd::Unresponsive }),
+            "refuse" => self.input(Input::Leg(LegEvent::TransferRefused)),
             "status" => {
                 self.leg_ends(LegEvent::Failed(LegFailure::Status { code: first.parse().unwrap(), q850: None }))
             }
@@ -415,19 +433,19 @@ impl World {
             "[fail]" => return self.schedule(at, brain(BrainEvent::Failed { turn })),
             _ => {}
         }
-        let (text, end) = match reply.split_once("[end]") {
-            Some((text, message)) => (text, Some(message)),
-            None => (reply, None),
+        let (text, tool) = match (reply.split_once("[end]"), reply.split_once("[transfer ")) {
+            (Some((text, message)), _) => (text, Some(("end_call", json!({"reason": "done", "message": message})))),
+            (None, Some((text, tool))) => {
+                let (target, message) = tool.split_once(']').expect("[transfer TARGET]");
+                (text, Some(("transfer_call", json!({"target": target, "message": message}))))
+            }
+            (None, None) => (reply, None),
         };
         for word in text.split_inclusive(' ') {
             self.schedule(at, brain(BrainEvent::Token { turn, text: word.to_owned() }));
         }
-        if let Some(message) = end {
-            let arguments = match json!({"reason": "done", "message": message}) {
-                Value::Object(arguments) => arguments,
-                _ => unreachable!(),
-            };
-            self.schedule(at, brain(BrainEvent::ToolCall { turn, name: "end_call".to_owned(), arguments }));
+        if let Some((name, Value::Object(arguments))) = tool {
+            self.schedule(at, brain(BrainEvent::ToolCall { turn, name: name.to_owned(), arguments }));
         }
         self.schedule(at, brain(BrainEvent::Done { turn }));
     }

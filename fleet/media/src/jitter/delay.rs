@@ -54,6 +54,11 @@ impl Default for Window {
 impl DelayControl {
     /// Notes that a packet came this many samples before it is needed (negative: after).
     pub(super) fn observe(&mut self, slack: i64) {
+        self.observe_long(slack, 1);
+    }
+
+    /// The same of one that holds as much as so many packets.
+    pub(super) fn observe_long(&mut self, slack: i64, packets: u32) {
         let window = &mut self.windows[self.current];
         if slack < window.lowest {
             window.second = window.lowest;
@@ -62,8 +67,8 @@ impl DelayControl {
             window.second = slack;
         }
         window.highest = window.highest.max(slack);
-        window.packets += 1;
-        if window.packets == PACKETS {
+        window.packets += packets;
+        if window.packets >= PACKETS {
             self.current = (self.current + 1) % WINDOWS;
             self.filled = (self.filled + 1).min(WINDOWS - 1);
             self.windows[self.current] = Window::default();

@@ -3,11 +3,13 @@
 //! Samples lie in a ring by their RTP timestamp, with one validity bit each, so reordering,
 //! odd packet lengths and overlaps need no special case and nothing can be played twice. The delay
 //! is steered by how early packets come (`delay`); it changes by whole pitch periods
-//! (`stretch`), which also absorbs the drift between the far clock and ours.
+//! (`stretch`), which also absorbs the drift between the far clock and ours. Audio without timestamps
+//! is placed one piece behind the other (`append`).
 //!
 //! Never allocates after construction and never holds more than [`CAPACITY`] samples, whatever
 //! timestamps come.
 
+mod append;
 mod delay;
 mod stretch;
 
@@ -85,6 +87,8 @@ pub struct JitterBuffer {
     /// Extended timestamp of the newest packet, to which 32-bit ones are related.
     newest: u64,
     next_pull: Option<Instant>,
+    /// End of what was appended without a timestamp, as an extended timestamp.
+    appended: u64,
     /// Packets hold whole frames.
     even: bool,
     /// Where missing samples are meant.
@@ -117,6 +121,7 @@ impl Default for JitterBuffer {
             play: None,
             newest: BASE,
             next_pull: None,
+            appended: BASE,
             even: true,
             quiet: None,
             stray: None,

@@ -81,7 +81,7 @@ pub struct StreamConfig {
     pub first_sequence: u16,
     /// Our first timestamp; random.
     pub first_timestamp: u32,
-    /// Whether to record from the start. [`super::Stream::start_recording`] starts it later.
+    /// Whether to record from the start. [`crate::desk::Desk::start_recording`] starts it later.
     pub record: bool,
 }
 
@@ -165,8 +165,10 @@ pub struct StreamStats {
     pub wrong_source: u64,
     /// Packets of a new SSRC or sequence that had yet to prove itself, or with a mad timestamp.
     pub unproven: u64,
-    /// Packets sent.
+    /// Packets sent; on a socket, frames that sounded.
     pub sent: u64,
+    /// Samples of a socket that came so much faster than they are played that they found no room.
+    pub overrun: u64,
     /// Frames that media time jumped over after stalls.
     pub skipped_frames: u64,
     /// Events dropped because nobody polled.

@@ -1,10 +1,10 @@
 //! From datagram to frame: validation, latching, sequence, jitter buffer, events.
 //! Never answers a packet and never lets a stranger's reach the buffer.
 
-use super::Events;
 use super::config::{Remote, StreamEvent, StreamStats};
 use crate::cidr::Cidr;
 use crate::codec::Codec;
+use crate::desk::Events;
 use crate::dtmf::{Event, EventReceiver, Pressed};
 use crate::jitter::{FarFrame, Inserted, JitterBuffer};
 use crate::latch::{Decision, Kind, Latch, Sighting};

@@ -3,8 +3,8 @@
 
 use super::config::{Remote, StreamConfig};
 use crate::codec::Codec;
-use crate::dtmf::{EventSender, Outgoing};
-use crate::playout::Playout;
+use crate::desk::Desk;
+use crate::dtmf::Outgoing;
 use crate::rtp::{HEADER, Header, MAX_PACKET};
 use crate::{FRAME_SAMPLES, SAMPLE_RATE};
 
@@ -13,11 +13,8 @@ const MAX_FRAMES: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Outbound {
-    pub(super) playout: Playout,
-    pub(super) dtmf: EventSender,
     wire: Wire,
     packetizer: Packetizer,
-    frame: [i16; FRAME_SAMPLES],
     sends: bool,
 }
 
@@ -48,8 +45,6 @@ struct Packetizer {
 impl Outbound {
     pub(super) fn new(config: &StreamConfig) -> Self {
         let mut outbound = Self {
-            playout: Playout::default(),
-            dtmf: EventSender::default(),
             wire: Wire {
                 ssrc: config.ssrc,
                 sequence: config.first_sequence,
@@ -67,7 +62,6 @@ impl Outbound {
                 timestamp: 0,
                 event_timestamp: 0,
             },
-            frame: [0; FRAME_SAMPLES],
             sends: true,
         };
         outbound.update(&config.remote);
@@ -94,9 +88,9 @@ impl Outbound {
     }
 
     /// Builds what goes out in this frame; the length of the packet, if one is due.
-    pub(super) fn step(&mut self, position: u64, packet: &mut [u8; MAX_PACKET]) -> Option<usize> {
+    pub(super) fn step(&mut self, position: u64, desk: &mut Desk, packet: &mut [u8; MAX_PACKET]) -> Option<usize> {
         if !self.sends {
-            self.frame.fill(0);
+            desk.near.fill(0);
             self.interrupted();
             return None;
         }
@@ -108,21 +102,21 @@ impl Outbound {
         let payload = &mut self.packetizer.payload[filled..filled + FRAME_SAMPLES];
         // A key starts between packets only, so that none is cut short.
         let key = if filled == 0 {
-            self.dtmf.next_frame(self.wire.dtmf_payload_type.is_some(), &mut self.frame)
+            desk.dtmf.next_frame(self.wire.dtmf_payload_type.is_some(), &mut desk.near)
         } else {
             None
         };
         match key {
             None => {
-                self.playout.next_frame(self.wire.codec, &mut self.frame, payload);
+                desk.playout.next_frame(self.wire.codec, &mut desk.near, payload);
             }
-            Some(Outgoing::Tone) => self.wire.codec.encode(&self.frame, payload),
+            Some(Outgoing::Tone) => self.wire.codec.encode(&desk.near, payload),
             Some(Outgoing::Pause) => {
-                self.frame.fill(0);
+                desk.near.fill(0);
                 payload.fill(self.wire.codec.silence());
             }
             Some(Outgoing::Event { event, first }) => {
-                self.frame.fill(0);
+                desk.near.fill(0);
                 if first {
                     self.packetizer.event_timestamp = now;
                 }
@@ -140,11 +134,6 @@ impl Outbound {
             return None;
         }
         Some(self.send_audio(packet))
-    }
-
-    /// The audio of the last frame.
-    pub(super) fn frame(&self) -> &[i16; FRAME_SAMPLES] {
-        &self.frame
     }
 
     pub(super) fn sent(&self) -> u64 {

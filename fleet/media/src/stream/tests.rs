@@ -1,7 +1,9 @@
 //! A whole stream: frames, packets, events, hold, stalls, recording.
 
 use super::*;
+use crate::FRAME;
 use crate::codec::Codec;
+use crate::desk::MAX_EVENTS;
 use crate::dtmf::Digit;
 use crate::jitter::FarFrame;
 use crate::rtp::{HEADER, Header, Packet};
@@ -103,7 +105,7 @@ impl Call {
     }
 
     fn events(&mut self) -> Vec<StreamEvent> {
-        std::iter::from_fn(|| self.stream.poll_event()).collect()
+        std::iter::from_fn(|| self.stream.desk.poll_event()).collect()
     }
 }
 
@@ -131,8 +133,8 @@ fn silence_goes_out_before_anything_is_said() {
 fn what_is_said_is_sent_and_marked() {
     let mut call = Call::new(remote());
     let audio = sine(440.0, 400, 9000.0);
-    assert_eq!(call.stream.play(&audio), 400);
-    assert!(call.stream.mark(42));
+    assert_eq!(call.stream.desk.play(&audio), 400);
+    assert!(call.stream.desk.mark(42));
     let mut heard = Vec::new();
     for tick in 0..4 {
         let payload = call.tick().1.unwrap().payload;
@@ -152,19 +154,19 @@ fn what_is_said_is_sent_and_marked() {
     Codec::Pcmu.encode(&expect, &mut bytes);
     Codec::Pcmu.decode(&bytes, &mut expect);
     assert_eq!(heard, expect);
-    assert_eq!(call.stream.played_samples(), 400);
+    assert_eq!(call.stream.desk.played_samples(), 400);
 }
 
 #[test]
 fn barge_in_drops_what_was_not_said() {
     let mut call = Call::new(remote());
-    call.stream.play(&[1000; 1600]);
-    call.stream.mark(1);
+    call.stream.desk.play(&[1000; 1600]);
+    call.stream.desk.mark(1);
     call.tick();
     assert_eq!(call.stream.clear(), 1400);
     assert_eq!(call.events(), [StreamEvent::MarkCleared { id: 1, at_sample: 160 }]);
     call.tick();
-    assert_eq!(call.stream.queued_samples(), 0);
+    assert_eq!(call.stream.desk.queued_samples(), 0);
     assert_eq!(call.tick().1.unwrap().payload, vec![0xFF; 160]);
 }
 
@@ -219,8 +221,8 @@ fn the_far_side_may_use_the_other_codec_it_agreed_on() {
 fn keys_go_out_as_events_while_audio_waits() {
     let mut call = Call::new(remote());
     call.tick();
-    call.stream.play(&[1000; 320]);
-    assert_eq!(call.stream.send_dtmf("7"), 1);
+    call.stream.desk.play(&[1000; 320]);
+    assert_eq!(call.stream.desk.send_dtmf("7"), 1);
     let sent: Vec<Sent> = (0..13).map(|_| call.tick().1.unwrap()).collect();
     let start = (u32::MAX - 300).wrapping_add(160);
     for (n, packet) in sent[..7].iter().enumerate() {
@@ -233,13 +235,13 @@ fn keys_go_out_as_events_while_audio_waits() {
     assert_eq!(sent[7].timestamp, start.wrapping_add(7 * 160));
     assert_eq!(sent[10].payload, vec![0xFF; 160]);
     assert_ne!(sent[11].payload, vec![0xFF; 160]);
-    assert_eq!(call.stream.played_samples(), 320);
+    assert_eq!(call.stream.desk.played_samples(), 320);
 }
 
 #[test]
 fn keys_go_out_as_tones_without_events() {
     let mut call = Call::new(Remote { dtmf_payload_type: None, ..remote() });
-    call.stream.send_dtmf("4");
+    call.stream.desk.send_dtmf("4");
     let mut detector = crate::dtmf::InbandDetector::default();
     let mut heard = Vec::new();
     for _ in 0..9 {
@@ -277,8 +279,8 @@ fn keys_that_come_are_events_whether_or_not_marked_or_ended() {
 #[test]
 fn longer_packets_are_collected() {
     let mut call = Call::new(Remote { ptime_ms: 60, ..remote() });
-    call.stream.play(&(0..960).collect::<Vec<i16>>());
-    call.stream.send_dtmf("");
+    call.stream.desk.play(&(0..960).collect::<Vec<i16>>());
+    call.stream.desk.send_dtmf("");
     let sent: Vec<Option<Sent>> = (0..6).map(|_| call.tick().1).collect();
     assert!(sent[0].is_none() && sent[1].is_none() && sent[3].is_none() && sent[4].is_none());
     let (a, b) = (sent[2].clone().unwrap(), sent[5].clone().unwrap());
@@ -291,20 +293,20 @@ fn longer_packets_are_collected() {
 fn hold_stops_and_resumes() {
     let mut call = Call::new(remote());
     call.tick();
-    call.stream.play(&[1000; 160]);
+    call.stream.desk.play(&[1000; 160]);
     let now = call.now();
     call.stream.update_remote(now, Remote { direction: Direction::Inactive, ..remote() });
     for _ in 0..600 {
         assert_eq!(call.tick().1, None);
     }
     assert_eq!(call.events(), [], "silence in hold is not reported");
-    assert_eq!(call.stream.played_samples(), 0);
+    assert_eq!(call.stream.desk.played_samples(), 0);
     let now = call.now();
     call.stream.update_remote(now, remote());
     let sent = call.tick().1.unwrap();
     assert!(sent.marker);
     assert_eq!(sent.timestamp, (u32::MAX - 300).wrapping_add(601 * 160));
-    assert_eq!(call.stream.played_samples(), 160);
+    assert_eq!(call.stream.desk.played_samples(), 160);
 }
 
 #[test]
@@ -327,7 +329,7 @@ fn one_way_audio_is_noticed_and_its_end_too() {
 #[test]
 fn after_a_stall_media_time_jumps() {
     let mut call = Call::new(remote());
-    call.stream.play(&[1000; 1600]);
+    call.stream.desk.play(&[1000; 1600]);
     let first = call.tick().1.unwrap();
     call.ticks += 49;
     let (tick, sent) = call.tick();
@@ -337,7 +339,7 @@ fn after_a_stall_media_time_jumps() {
     assert_eq!(sent.timestamp.wrapping_sub(first.timestamp), 47 * 160);
     assert_eq!(sent.sequence, first.sequence.wrapping_add(1));
     // Nothing of what the bot says is lost.
-    assert_eq!(call.stream.played_samples(), 320);
+    assert_eq!(call.stream.desk.played_samples(), 320);
 }
 
 #[test]
@@ -345,17 +347,17 @@ fn both_sides_are_recorded_on_their_channels() {
     let mut call = Call::new(remote());
     let mut frames = Vec::new();
     let mut drain = |stream: &mut Stream| {
-        while let Some(block) = stream.poll_recording() {
+        while let Some(block) = stream.desk.poll_recording() {
             frames.extend(
                 block
                     .bytes()
                     .chunks_exact(4)
                     .map(|f| (i16::from_le_bytes([f[0], f[1]]), i16::from_le_bytes([f[2], f[3]]))),
             );
-            stream.recycle_recording(block);
+            stream.desk.recycle_recording(block);
         }
     };
-    call.stream.play(&[-8031; 80_000]);
+    call.stream.desk.play(&[-8031; 80_000]);
     for n in 0..500 {
         if !(200..210).contains(&n) {
             call.send_voice(SDP, 4000);
@@ -366,7 +368,7 @@ fn both_sides_are_recorded_on_their_channels() {
         call.tick();
         drain(&mut call.stream);
     }
-    call.stream.finish();
+    call.stream.desk.finish();
     drain(&mut call.stream);
     assert_eq!(frames.len(), 80_000);
     assert!(frames.iter().all(|(_, bot)| *bot == -8031));
@@ -379,7 +381,7 @@ fn both_sides_are_recorded_on_their_channels() {
 fn events_are_bounded() {
     let mut call = Call::new(remote());
     for n in 0..1000 {
-        call.stream.mark(n);
+        call.stream.desk.mark(n);
         call.tick();
     }
     assert_eq!(call.events().len(), MAX_EVENTS);

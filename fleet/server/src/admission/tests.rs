@@ -20,6 +20,7 @@ fn row(name: &str, trunk_calls: BTreeMap<TrunkId, u32>) -> ServerRow {
         epoch: Epoch(1),
         address: "127.0.0.1:1".into(),
         ws_url: String::new(),
+        sip: String::new(),
         group: None,
         calls: 0,
         max: 10,

@@ -2,15 +2,18 @@
 //! It must never decide when a call ends or what is said in it.
 
 pub(crate) mod sip;
+pub(crate) mod websocket;
 
 use std::collections::VecDeque;
 
 use call::io::{LegCommand, LegEvent, LegFailure};
-use tokio::sync::mpsc;
+use domain::ids::CallId;
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use sip::SipLegs;
 
-use crate::rtp::AudioPort;
+use crate::audio::AudioPort;
+use crate::recording::RecordingId;
 
 /// Events that a call task may leave unread; a leg makes a handful.
 const EVENT_QUEUE: usize = 64;
@@ -22,6 +25,16 @@ pub(crate) struct Leg {
     pub events: mpsc::Receiver<LegEvent>,
     pub commands: mpsc::Sender<LegCommand>,
     pub audio: AudioPort,
+    /// Of a leg that came in: tells it that its call was taken. Dropped without a word, it was not.
+    pub taken: Option<oneshot::Sender<Taken>>,
+}
+
+/// What a leg that came in learns once its call's row stands: before that it may neither ring nor answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub call_id: CallId,
+    /// Where the talk is recorded, from the answer on.
+    pub recording: Option<RecordingId>,
 }
 
 impl Leg {
@@ -45,7 +58,17 @@ struct LegLine {
 fn line(audio: AudioPort) -> (Leg, LegLine) {
     let (events, events_in) = mpsc::channel(EVENT_QUEUE);
     let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE);
-    (Leg { events: events_in, commands, audio }, LegLine { events, commands: commands_in, waiting: VecDeque::new() })
+    let leg = Leg { events: events_in, commands, audio, taken: None };
+    (leg, LegLine { events, commands: commands_in, waiting: VecDeque::new() })
+}
+
+/// As [`line`], for a leg that came in: it rings and answers only after it was taken, and refuses its caller when the
+/// sender is dropped.
+fn arriving(audio: AudioPort) -> (Leg, LegLine, oneshot::Receiver<Taken>) {
+    let (mut leg, line) = line(audio);
+    let (taken, is_taken) = oneshot::channel();
+    leg.taken = Some(taken);
+    (leg, line, is_taken)
 }
 
 impl LegLine {
@@ -62,13 +85,18 @@ impl LegLine {
         }
     }
 
-    /// Delivers the last events, then waits until the call has let go of its leg.
-    async fn close(mut self) {
+    /// Waits until the call has room for what was kept back.
+    async fn deliver(&mut self) {
         while let Some(event) = self.waiting.pop_front() {
             if self.events.send(event).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Delivers the last events, then waits until the call has let go of its leg.
+    async fn close(mut self) {
+        self.deliver().await;
         while self.commands.recv().await.is_some() {}
     }
 }

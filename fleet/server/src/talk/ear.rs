@@ -7,8 +7,8 @@ use media::echo::EchoComparator;
 use media::tone::{Cadence, CadenceDetector, ToneDetector, ToneEvent};
 use media::{FRAME_SAMPLES, FarFrame, SAMPLE_RATE};
 
+use crate::audio::Far;
 use crate::provider::{SttEvent, SttSession};
-use crate::rtp::Far;
 
 /// Frames between two reports of echo likeness: 100 ms.
 const ECHO_EVERY: u32 = 5;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::admission::Permit;
 use crate::finish::spool::{Begun, Ended};
+use crate::legs::Leg;
 use crate::live::LiveGuard;
 use crate::node::Node;
 use crate::recording::Saved;
@@ -35,11 +36,23 @@ const STAGES_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Accepted {
     pub row: CallRow,
     pub bot: Arc<Bot>,
-    pub trunk: Arc<Trunk>,
+    pub reach: Reach,
+    /// What a dialout brought.
     pub variables: Option<Box<RawValue>>,
+    /// What the far side of a call that came in sent along: custom `call.*` fields.
+    pub custom: Fields,
     pub permit: Permit,
     pub guard: LiveGuard,
     pub control: mpsc::Receiver<Control>,
+}
+
+/// How the far side is reached.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// By an INVITE over this trunk.
+    Dial(Arc<Trunk>),
+    /// It has come in.
+    Here(Leg),
 }
 
 /// Holds an accepted call until its end is in the spool; a call whose task fails still gets an end.
@@ -54,7 +67,7 @@ pub(crate) async fn run(node: Arc<Node>, accepted: Accepted) {
 }
 
 async fn hold(node: Arc<Node>, accepted: Accepted) {
-    let Accepted { row, bot, trunk, variables, permit, guard, control } = accepted;
+    let Accepted { row, bot, reach, variables, custom, permit, guard, control } = accepted;
     let begun = Begun::of(&row, &bot);
     let wav = node.finishing.spool().wav(row.call_id);
     let recording = if bot.recording.enabled {
@@ -71,11 +84,11 @@ async fn hold(node: Arc<Node>, accepted: Accepted) {
     let facts = task::Facts {
         row: &row,
         bot: &bot,
-        trunk: &trunk,
         variables: variables.as_deref(),
+        custom: &custom,
         recording: recording.map(|id| (id, wav.clone())),
     };
-    let (outcome, warnings) = task::talk(&node, facts, control).await;
+    let (outcome, warnings) = task::talk(&node, facts, reach, control).await;
 
     let saved = match recording {
         Some(id) => node.recordings.close(id).await,
@@ -86,7 +99,8 @@ async fn hold(node: Arc<Node>, accepted: Accepted) {
         let _ = std::fs::remove_file(&wav);
     }
     domain::failpoint!("finish.recorded");
-    let ended = ended(&node, begun, outcome, saved, warnings, variables);
+    let brought = Brought { variables, custom };
+    let ended = ended(&node, begun, outcome, saved, warnings, brought);
     tracing::info!(
         call.id = %row.call_id, bot.id = %row.bot_id, end_reason = ended.terminal.end_reason.as_str(),
         duration_ms = ended.terminal.duration_ms, "call ended"
@@ -106,13 +120,19 @@ fn recording_status(wanted: bool, saved: Option<Saved>) -> RecordingStatus {
     }
 }
 
+/// What a call began with, for its record.
+struct Brought {
+    variables: Option<Box<RawValue>>,
+    custom: Fields,
+}
+
 fn ended(
     node: &Node,
     begun: Begun,
     outcome: Outcome,
     saved: Option<Saved>,
     warnings: Vec<String>,
-    variables: Option<Box<RawValue>>,
+    brought: Brought,
 ) -> Ended {
     let now = node.ports.clock.now();
     let talked = jiff::SignedDuration::try_from(outcome.talked).unwrap_or_default();
@@ -127,9 +147,9 @@ fn ended(
     };
     let record = Record {
         transcript: outcome.transcript,
-        variables,
+        variables: brought.variables,
         crm: outcome.crm,
-        custom: Fields::new(),
+        custom: brought.custom,
         collected: outcome.collected,
         latency: outcome.latency,
     };

@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, VecDeque};
 use call::io::{MouthCommand, MouthEvent};
 use media::Clip;
 
+use crate::audio::MediaHandle;
 use crate::provider::{TtsEvent, TtsSession, UtteranceId};
-use crate::rtp::MediaHandle;
 
 /// Audio handed to the leg ahead of its playout: enough to ride out a slow voice, small against the leg's own bound.
 const AHEAD_SAMPLES: usize = 40 * 8000;
@@ -246,7 +246,7 @@ mod tests {
 
     /// A mouth whose leg is played by the test.
     fn mouth() -> Mouth {
-        Mouth::new(None, crate::rtp::AudioPort::closed().media)
+        Mouth::new(None, crate::audio::AudioPort::closed().media)
     }
 
     fn audio(text: &str, samples: usize) -> TtsEvent {

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use call::{BrainChoice, Plan};
 use domain::bot::{Bot, Provider};
-use domain::call::CallRow;
 use domain::ports::bot_entity;
 use domain::template::{Context, LiveCall};
 use domain::variables::Fields;
-use serde_json::value::RawValue;
 
+use super::task::Facts;
 use crate::node::Node;
 use crate::provider::llm::FallbackLlm;
 use crate::provider::timing::Kind;
 use crate::provider::{Llm, LlmConfig, ProviderConfig, ProviderSettings, SttSession, TtsSession, VoiceSpec};
 
-/// The plan of an outbound call; `hears`: whether it has a recogniser.
-pub(super) fn of(node: &Node, row: &CallRow, bot: &Bot, variables: Option<&RawValue>, hears: bool) -> Plan {
+/// The plan of a call; `hears`: whether it has a recogniser.
+pub(super) fn of(node: &Node, facts: &Facts<'_>, hears: bool) -> Plan {
+    let Facts { row, bot, variables, custom, .. } = *facts;
     let none = Fields::new();
     let live = LiveCall {
         call_id: row.call_id,
@@ -29,15 +29,15 @@ pub(super) fn of(node: &Node, row: &CallRow, bot: &Bot, variables: Option<&RawVa
         answered_at: None,
         variables,
         prefetched: &none,
-        custom: &none,
+        custom,
     };
     Plan {
         call_id: row.call_id,
         direction: row.direction,
-        bot: bot.clone(),
+        bot: Bot::clone(bot),
         context: Context::of_call(&live, &bot.hours.timezone, node.ports.clock.now()),
         variables: variables.and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default(),
-        custom: Fields::new(),
+        custom: custom.clone(),
         brain: brain(bot),
         hears,
         await_prefetch: bot.prefetch.as_ref().map(|prefetch| prefetch.on_failure),

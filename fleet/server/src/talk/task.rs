@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use call::Call;
 use call::io::{
-    BrainCommand, Control, EarCommand, Effect, Input, LegCommand, LegEnd, LegEvent, LegFailure, MouthEvent, Outcome,
-    PrefetchEvent, Progress as Stage,
+    BrainCommand, Control, EarCommand, Effect, Input, LegEnd, LegEvent, LegFailure, MouthEvent, Outcome, PrefetchEvent,
+    Progress as Stage,
 };
 use domain::bot::Bot;
 use domain::call::{Advance, CallRow};
@@ -26,9 +26,9 @@ use super::brain::Brain;
 use super::ear::Ear;
 use super::mouth::Mouth;
 use super::progress::{Progress, Whose};
-use super::{STAGES_LIMIT, plan, rehearse};
-use crate::legs::Leg;
+use super::{Reach, STAGES_LIMIT, plan, rehearse};
 use crate::legs::sip::Outbound;
+use crate::legs::{Leg, Taken};
 use crate::node::Node;
 use crate::prefetch::{self, Fetched};
 use crate::recording::{Checkpoints, RecordingId};
@@ -37,8 +37,8 @@ use crate::recording::{Checkpoints, RecordingId};
 pub(super) struct Facts<'a> {
     pub row: &'a CallRow,
     pub bot: &'a Arc<Bot>,
-    pub trunk: &'a Trunk,
     pub variables: Option<&'a RawValue>,
+    pub custom: &'a Fields,
     pub recording: Option<(RecordingId, PathBuf)>,
 }
 
@@ -46,24 +46,25 @@ pub(super) struct Facts<'a> {
 pub(super) async fn talk(
     node: &Arc<Node>,
     facts: Facts<'_>,
+    reach: Reach,
     control: mpsc::Receiver<Control>,
 ) -> (Outcome, Vec<String>) {
     let recogniser = plan::recogniser(node, facts.bot);
     let hears = recogniser.is_some();
-    let plan = plan::of(node, facts.row, facts.bot, facts.variables, hears);
+    let plan = plan::of(node, &facts, hears);
     let fetching = fetch(node, &facts, &plan);
-    let leg = dial(node, &facts);
+    let leg = match reach {
+        Reach::Dial(trunk) => dial(node, &facts, &trunk),
+        Reach::Here(leg) => take(leg, &facts),
+    };
     if fetching.is_none() {
         rehearse::opening(node, facts.bot, &plan.context);
     }
-    let (rehearsal, plan_variables) = (plan.context.clone(), plan.variables.clone());
+    let (rehearsal, layers) = (plan.context.clone(), Layers::of(&plan));
     let core = Call::new(Instant::now(), plan);
     let media = leg.audio.media.clone();
-    let (record, seen) = watch::channel(Record {
-        variables: facts.variables.map(ToOwned::to_owned),
-        crm: plan_variables.clone(),
-        ..Record::default()
-    });
+    let brought = Record::at_start(facts.variables.map(ToOwned::to_owned), facts.custom.clone());
+    let (record, seen) = watch::channel(brought);
     let whose = Whose { call: facts.row.call_id, owner: facts.row.owner.clone(), live: node.live.clone() };
     let progress = Progress::start(node.ports.calls.clone(), whose);
     let source = crate::recording::Source {
@@ -78,11 +79,11 @@ pub(super) async fn talk(
         node: node.clone(),
         bot: facts.bot.clone(),
         context: rehearsal,
-        variables: plan_variables,
+        layers,
         core,
         ear: Ear::new(recogniser),
         mouth: Mouth::new(plan::voice(node, facts.bot), media.clone()),
-        brain: Brain::new(plan::llm(node, facts.bot)),
+        brain: Brain::new(plan::llm(node, facts.bot), facts.bot),
         leg,
         leg_over: false,
         fetching,
@@ -107,6 +108,23 @@ pub(super) async fn talk(
     (outcome, warnings)
 }
 
+/// What `crm.*` is made of beside the pre-fetched fields.
+struct Layers {
+    variables: Fields,
+    custom: Fields,
+}
+
+impl Layers {
+    fn of(plan: &call::Plan) -> Self {
+        Self { variables: plan.variables.clone(), custom: plan.custom.clone() }
+    }
+
+    /// Variables over pre-fetched over custom fields.
+    fn crm(&self, prefetched: &Fields) -> Fields {
+        self.variables.clone().over(prefetched).over(&self.custom)
+    }
+}
+
 type Fetching = tokio::task::JoinHandle<Fetched>;
 
 /// Asks the CRM beside everything else: neither the INVITE nor the answer waits for it.
@@ -117,10 +135,20 @@ fn fetch(node: &Arc<Node>, facts: &Facts<'_>, plan: &call::Plan) -> Option<Fetch
     Some(tokio::spawn(async move { prefetch::fetch(&outbound, &seal, &bot, &prefetch, &context).await }))
 }
 
+/// Tells a leg that came in that its call's row stands.
+fn take(mut leg: Leg, facts: &Facts<'_>) -> Leg {
+    let taken = Taken { call_id: facts.row.call_id, recording: facts.recording.as_ref().map(|(id, _)| *id) };
+    if let Some(tell) = leg.taken.take() {
+        // A leg whose caller is gone already says so in its last event.
+        let _ = tell.send(taken);
+    }
+    leg
+}
+
 /// Starts the leg; one that can't be started reports its failure like any other.
-fn dial(node: &Arc<Node>, facts: &Facts<'_>) -> Leg {
-    let entity = trunk_entity(&facts.trunk.trunk_id);
-    let password = facts.trunk.password.as_ref().map(|sealed| node.ports.seal.open(&entity, sealed)).transpose();
+fn dial(node: &Arc<Node>, facts: &Facts<'_>, trunk: &Trunk) -> Leg {
+    let entity = trunk_entity(&trunk.trunk_id);
+    let password = trunk.password.as_ref().map(|sealed| node.ports.seal.open(&entity, sealed)).transpose();
     let password = password.unwrap_or_else(|error| {
         tracing::error!(%error, "the trunk's password does not open");
         None
@@ -128,7 +156,7 @@ fn dial(node: &Arc<Node>, facts: &Facts<'_>) -> Leg {
     let mut id = [0; 8];
     node.ports.entropy.fill(&mut id);
     let outbound = Outbound {
-        trunk: facts.trunk,
+        trunk,
         password,
         to: &facts.row.to_number.0,
         from: &facts.row.from_number.0,
@@ -147,7 +175,7 @@ struct Talk {
     bot: Arc<Bot>,
     /// As at the start, for the rehearsal once the pre-fetched fields are there.
     context: Context,
-    variables: Fields,
+    layers: Layers,
     core: Call,
     leg: Leg,
     leg_over: bool,
@@ -244,7 +272,7 @@ impl Talk {
         self.warnings.extend(fetched.warnings);
         let event = match fetched.fields {
             Ok(fields) => {
-                let crm = self.variables.clone().over(&fields);
+                let crm = self.layers.crm(&fields);
                 self.record.send_modify(|record| record.crm = crm.clone());
                 let context = self.context.clone().with_crm(crm);
                 rehearse::opening(&self.node, &self.bot, &context);
@@ -262,9 +290,9 @@ impl Talk {
     fn obey(&mut self) {
         while let Some(effect) = self.core.poll_effect() {
             match effect {
-                Effect::Leg(LegCommand::HangUp) => {
+                Effect::Leg(command) => {
                     // A full queue already holds a hang-up.
-                    let _ = self.leg.commands.try_send(LegCommand::HangUp);
+                    let _ = self.leg.commands.try_send(command);
                 }
                 Effect::Ear(EarCommand::Listen) => self.ear.listen(),
                 Effect::Ear(EarCommand::Flush) => self.ear.flush(),

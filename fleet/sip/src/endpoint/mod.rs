@@ -73,6 +73,8 @@ pub struct Stats {
     pub retransmissions: u64,
     /// Responses and ACKs that belong to nothing we know.
     pub strays: u64,
+    /// Requests of strangers that were not answered.
+    pub ignored: u64,
     /// Requests refused because a limit was reached.
     pub refused: u64,
     pub transactions_live: usize,
@@ -117,7 +119,15 @@ impl Endpoint {
 
     /// Takes one datagram.
     pub fn handle_datagram(&mut self, now: Instant, source: Source, bytes: &[u8]) {
-        self.receive(now, source, bytes);
+        self.receive(now, source, bytes, false);
+        self.count();
+    }
+
+    /// Takes one datagram from an address that nobody knows. What goes on with a call or a request of ours counts as ever;
+    /// whatever would begin something, or is faulty, is dropped: no answer says that anybody is here, and nothing is
+    /// remembered of it.
+    pub fn handle_stranger(&mut self, now: Instant, source: Source, bytes: &[u8]) {
+        self.receive(now, source, bytes, true);
         self.count();
     }
 

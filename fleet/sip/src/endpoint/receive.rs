@@ -11,7 +11,8 @@ use crate::reply::{ALLOW, Request, to_faulty};
 use crate::{CallHandle, Failure, Source, Transmit};
 
 impl Endpoint {
-    pub(super) fn receive(&mut self, now: Instant, source: Source, bytes: &[u8]) {
+    /// `stranger`: whoever sent it is told nothing that he does not know already.
+    pub(super) fn receive(&mut self, now: Instant, source: Source, bytes: &[u8], stranger: bool) {
         if bytes.len() > self.wire.limits().max_message {
             return self.drop_faulty(ParseError::TooLong);
         }
@@ -22,12 +23,28 @@ impl Endpoint {
             Ok(message) => match Essentials::of(&message) {
                 Ok(essentials) if message.method().is_some() => {
                     let request = Request { message, essentials, source };
+                    if stranger && !self.belongs(&request) {
+                        self.wire.stats.ignored += 1;
+                        self.wire.stats.dropped += 1;
+                        return;
+                    }
                     self.on_request(now, request);
                 }
                 Ok(essentials) => self.on_response(now, &message, &essentials),
+                Err(fault) if stranger => self.drop_faulty(fault),
                 Err(fault) => self.on_faulty(&message, &source, fault),
             },
         }
+    }
+
+    /// Whether a request goes on with something that exists: a transaction, or a call. (An ACK is never answered.)
+    fn belongs(&self, request: &Request) -> bool {
+        let method = match &request.essentials.method {
+            Method::Ack => return true,
+            Method::Cancel => &Method::Invite,
+            method => method,
+        };
+        self.wire.server_of(request, method).is_some() || self.call_of(request).is_some()
     }
 
     fn drop_faulty(&mut self, fault: ParseError) {

@@ -88,7 +88,7 @@ impl Endpoint {
     }
 
     /// Challenges an incoming call with a 401 and ends its handle (`Ended { by: Local }`): the caller's next INVITE is
-    /// a new call.
+    /// a new call. Of several `algorithms` it is offered a challenge each, in this order (RFC 8760 §2.3: of preference).
     ///
     /// # Errors
     /// [`CommandError`].
@@ -97,15 +97,18 @@ impl Endpoint {
         now: Instant,
         call: CallHandle,
         realm: &str,
-        algorithm: Algorithm,
+        algorithms: &[Algorithm],
     ) -> Result<(), CommandError> {
         let ringing = self.live(call)?;
         let uas = ringing.uas.as_ref().ok_or(CommandError::InvalidState)?;
         // Whoever comes with credentials that need only a fresh nonce is told so.
         let stale = uas.stale;
         self.nonces.expire(now);
-        let value = self.nonces.challenge(now, realm, algorithm, stale);
-        self.refuse(now, call, 401, &[("WWW-Authenticate".to_owned(), value)])
+        let challenges: Vec<(String, String)> = algorithms
+            .iter()
+            .map(|algorithm| ("WWW-Authenticate".to_owned(), self.nonces.challenge(now, realm, *algorithm, stale)))
+            .collect();
+        self.refuse(now, call, 401, &challenges)
     }
 
     /// Checks the credentials of an incoming call; it changes the endpoint because each nonce count is good only once.
@@ -134,12 +137,6 @@ impl Endpoint {
         }
         uas.stale = outcome == AuthOutcome::Stale;
         Ok(outcome)
-    }
-
-    /// The user name that an incoming call claims, before anything is proven.
-    pub fn claimed_username(&self, call: CallHandle) -> Option<String> {
-        let request = &self.calls.get(&call)?.uas.as_ref()?.request;
-        claimed_username(request.message.header(&HeaderName::Authorization)?)
     }
 
     /// An INVITE that starts a call.
@@ -324,6 +321,7 @@ fn incoming(request: &Request, sdp: Option<Bytes>) -> IncomingInvite {
         from: party(message, &HeaderName::From),
         to: party(message, &HeaderName::To),
         call_id: request.essentials.call_id.to_string(),
+        claims: message.header(&HeaderName::Authorization).and_then(|value| claimed_username(value)),
         headers: message.headers.for_owner(),
         sdp,
     }

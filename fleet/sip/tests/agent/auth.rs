@@ -136,7 +136,7 @@ fn let_in(algorithm: Algorithm) {
     assert_eq!(request.call_id, "call-1");
     let verify = |callee: &mut Agent, call| callee.endpoint.verify(callee.now, call, "alice", "secret").unwrap();
     assert_eq!(verify(&mut callee, call), AuthOutcome::Missing);
-    callee.endpoint.challenge(callee.now, call, "fleet", algorithm).unwrap();
+    callee.endpoint.challenge(callee.now, call, "fleet", &[algorithm]).unwrap();
     let refusal = callee.expect("SIP/2.0 401 ");
     assert!(matches!(callee.event(), Event::Ended { by: EndedBy::Local, .. }));
     assert_eq!(callee.endpoint.verify(callee.now, call, "alice", "secret"), Err(CommandError::UnknownCall));
@@ -145,15 +145,15 @@ fn let_in(algorithm: Algorithm) {
     callee.receive(&sent[0]);
     callee.quiet();
     invite.clone_from(&sent[1]);
-    let (call, _) = callee.incoming(&invite);
-    assert_eq!(callee.endpoint.claimed_username(call).as_deref(), Some("alice"));
+    let (call, request) = callee.incoming(&invite);
+    assert_eq!(request.claims.as_deref(), Some("alice"));
     assert_eq!(callee.endpoint.verify(callee.now, call, "alice", "wrong"), Ok(AuthOutcome::Rejected));
     assert_eq!(verify(&mut callee, call), AuthOutcome::Accepted);
     // The same credentials in another INVITE are a replay, and only their nonce is at fault.
     let replay = invite.replace(branch(&invite), "z9hG4bKreplay").replace("CSeq: 2", "CSeq: 3");
     let (copy, _) = callee.incoming(&replay);
     assert_eq!(verify(&mut callee, copy), AuthOutcome::Stale);
-    callee.endpoint.challenge(callee.now, copy, "fleet", algorithm).unwrap();
+    callee.endpoint.challenge(callee.now, copy, "fleet", &[algorithm]).unwrap();
     assert!(header(&callee.expect("SIP/2.0 401 "), "WWW-Authenticate").ends_with("stale=true"));
     callee.event();
     callee.endpoint.accept(callee.now, call, Bytes::from_static(ANSWER.as_bytes())).unwrap();
@@ -168,4 +168,16 @@ fn our_client_satisfies_our_server() {
     {
         let_in(algorithm);
     }
+}
+
+#[test]
+fn several_algorithms_are_offered_in_their_order() {
+    let mut callee = Agent::new();
+    let (call, request) = callee.incoming(&incoming_invite(Some(ANSWER)));
+    assert_eq!(request.claims, None);
+    callee.endpoint.challenge(callee.now, call, "fleet", &[Algorithm::Sha256, Algorithm::Md5]).unwrap();
+    let refusal = callee.expect("SIP/2.0 401 ");
+    let offered: Vec<bool> = headers(&refusal, "WWW-Authenticate").iter().map(|c| c.contains("SHA-256")).collect();
+    assert_eq!(offered, [true, false]);
+    assert!(matches!(callee.event(), Event::Ended { by: EndedBy::Local, .. }));
 }

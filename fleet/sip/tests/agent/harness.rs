@@ -78,6 +78,13 @@ impl Agent {
         self.endpoint.handle_datagram(self.now, source, message.as_bytes());
     }
 
+    /// Takes a message from an address that nobody knows.
+    pub(crate) fn receive_from_stranger(&mut self, message: &str) {
+        let source = Source { transport: Transport::Udp, local: LOCAL.parse().unwrap(), remote: PEER.parse().unwrap() };
+        let message = message.replace("\r\n", "\n").replace('\n', "\r\n");
+        self.endpoint.handle_stranger(self.now, source, message.as_bytes());
+    }
+
     /// Everything that was sent since the last look.
     pub(crate) fn sent(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.endpoint.poll_transmit())

@@ -11,3 +11,4 @@ mod differential;
 mod harness;
 mod refusals;
 mod simulation;
+mod strangers;

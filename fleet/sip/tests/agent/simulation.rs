@@ -217,7 +217,7 @@ impl World {
         let endpoint = &mut self.nodes[node].endpoint;
         let wants_auth = self.rng.random_bool(0.5);
         if wants_auth && endpoint.verify(self.now, call, "alice", "secret") != Ok(AuthOutcome::Accepted) {
-            endpoint.challenge(self.now, call, "sim", Algorithm::Sha256).unwrap();
+            endpoint.challenge(self.now, call, "sim", &[Algorithm::Sha256]).unwrap();
             return;
         }
         let answer = self.millis(0..8_000);

@@ -77,6 +77,7 @@ async fn examine(settings: &Settings) -> Vec<Check> {
         port_check("api port", settings.http, "--http", |at| TcpListener::bind(at).map(|_| ())),
         port_check("sip port", settings.fleet.sip, "--sip", |at| UdpSocket::bind(at).map(|_| ())),
         port_check("private port", settings.fleet.http, "--fleet-http", |at| TcpListener::bind(at).map(|_| ())),
+        port_check("WebSocket port", settings.fleet.ws, "--ws", |at| TcpListener::bind(at).map(|_| ())),
         rtp_check(settings),
         data_check(&settings.data_folder()),
     ];

@@ -44,6 +44,9 @@ pub(super) struct SettingsFlags {
     /// The fleet server's private port, with /metrics [default: 127.0.0.1:0]
     #[arg(long, value_name = "ADDRESS")]
     fleet_http: Option<SocketAddr>,
+    /// Where diallers connect by WebSocket [default: 127.0.0.1:8091]
+    #[arg(long, value_name = "ADDRESS")]
+    ws: Option<SocketAddr>,
     /// The fleet server's id [default: local]
     #[arg(long, value_name = "ID")]
     server_id: Option<String>,
@@ -96,6 +99,7 @@ impl SettingsFlags {
         put(&mut flags, &["fleet", "rtp_ports"], string(&self.rtp_ports));
         put(&mut flags, &["fleet_mode"], self.fleet.map(|mode| Value::String(word(mode).to_owned())));
         put(&mut flags, &["fleet", "http"], address(&self.fleet_http));
+        put(&mut flags, &["fleet", "ws"], address(&self.ws));
         put(&mut flags, &["fleet", "server_id"], string(&self.server_id));
         put(&mut flags, &["fleet", "max_calls"], self.max_calls.map(|calls| Value::Integer(calls.into())));
         put(&mut flags, &["fleet", "spool"], path(&self.spool));
@@ -177,6 +181,7 @@ mod tests {
             "--rtp-ports=20000-20009",
             "--fleet=external",
             "--fleet-http=127.0.0.1:3",
+            "--ws=127.0.0.1:4",
             "--server-id=s",
             "--max-calls=1",
             "--spool=s",

@@ -72,6 +72,9 @@ enum Command {
     /// Fleet servers of a running platform
     #[command(subcommand)]
     Fleet(admin::FleetCommand),
+    /// Keys that seal what a running platform keeps secret
+    #[command(subcommand)]
+    Secrets(admin::SecretsCommand),
 }
 
 /// Runs the program with this process's arguments.
@@ -109,6 +112,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Key(command) => admin::key(command).await,
         Command::Calls(command) => admin::calls(command).await,
         Command::Fleet(command) => admin::fleet(command).await,
+        Command::Secrets(command) => admin::secrets(command).await,
     }
 }
 

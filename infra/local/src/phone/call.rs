@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::talk::{Next, Talk};
 use super::{Ending, Happening, PhoneLine};
-use server::rtp::{AudioPort, MediaHandle};
+use server::audio::{AudioPort, MediaHandle};
 use server::signalling::{Act, Incoming};
 
 /// G.711, as every carrier has it.
@@ -78,7 +78,7 @@ impl Call {
     /// Rings, then answers; `None`: it came to nothing.
     async fn pick_up(&mut self, from: String, offer: Option<&[u8]>) -> Option<(Session, AudioPort)> {
         let Some(offer) = offer else { return self.refuse(488).await };
-        let (media, audio, local) = match self.line.rtp.reserve() {
+        let (media, audio, local) = match self.line.rtp.reserve_rtp() {
             Ok(reserved) => reserved,
             Err(error) => {
                 tracing::warn!(%error, "the test phone has no RTP port");

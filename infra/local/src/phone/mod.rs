@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use server::audio::{AudioEngine, AudioError};
 use server::provider::{Speech, VoiceSpec};
 use server::recording::{Recordings, WriterError};
-use server::rtp::{RtpEngine, RtpError};
 use server::signalling::{Incoming, Signalling, SignallingError};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -132,7 +132,7 @@ pub enum PhoneError {
     #[error("the test phone: {0}")]
     Signalling(#[from] SignallingError),
     #[error("the test phone: {0}")]
-    Media(#[from] RtpError),
+    Media(#[from] AudioError),
     #[error("the test phone: {0}")]
     Recording(#[from] WriterError),
 }
@@ -152,8 +152,8 @@ impl Phone {
     /// When its port or a thread can't be had.
     pub fn start(config: PhoneConfig, speech: Arc<Speech>) -> Result<(Self, mpsc::Receiver<PhoneEvent>), PhoneError> {
         let (incoming, inbox) = mpsc::channel(INCOMING_QUEUE);
-        let signalling = Signalling::start(config.address, None, MAX_CALLS, rand::random(), incoming)?;
-        let rtp = RtpEngine::start(signalling.local.ip(), &config.rtp_ports, 1, &Recordings::start()?)?;
+        let signalling = Signalling::start(config.address, None, MAX_CALLS, rand::random(), incoming, None)?;
+        let rtp = AudioEngine::start(signalling.local.ip(), &config.rtp_ports, 1, &Recordings::start()?)?;
         let (events, told) = mpsc::channel(EVENT_QUEUE);
         let address = signalling.local;
         let stop = CancellationToken::new();
@@ -190,7 +190,7 @@ async fn serve(line: Arc<PhoneLine>, mut inbox: mpsc::Receiver<Incoming>, stop: 
 #[derive(Debug)]
 struct PhoneLine {
     signalling: Signalling,
-    rtp: RtpEngine,
+    rtp: AudioEngine,
     speech: Arc<Speech>,
     persona: Arc<Persona>,
     config: PhoneConfig,

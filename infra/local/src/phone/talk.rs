@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use media::{Clip, FRAME_SAMPLES, FarFrame, SAMPLE_RATE, StreamEvent};
+use server::audio::{AudioPort, Far};
 use server::provider::tts::UtteranceId;
 use server::provider::{Speech, SttEvent, SttSession, TtsEvent, TtsSession, VoiceSpec};
-use server::rtp::{AudioPort, Far};
 
 use super::{Conversation, Happening, Listening, PhoneLine, Reply};
 

@@ -88,7 +88,7 @@ struct World {
     phone: Phone,
     told: mpsc::Receiver<PhoneEvent>,
     caller: Signalling,
-    rtp: RtpEngine,
+    rtp: AudioEngine,
 }
 
 impl World {
@@ -100,8 +100,8 @@ impl World {
         edit(&mut config);
         let (phone, told) = Phone::start(config, speech).unwrap();
         let (incoming, _) = mpsc::channel(1);
-        let caller = Signalling::start("127.0.0.1:0".parse().unwrap(), None, 4, 1, incoming).unwrap();
-        let rtp = RtpEngine::start(caller.local.ip(), &(50_000..=55_000), 1, &Recordings::start().unwrap()).unwrap();
+        let caller = Signalling::start("127.0.0.1:0".parse().unwrap(), None, 4, 1, incoming, None).unwrap();
+        let rtp = AudioEngine::start(caller.local.ip(), &(50_000..=55_000), 1, &Recordings::start().unwrap()).unwrap();
         Self { phone, told, caller, rtp }
     }
 
@@ -181,7 +181,7 @@ async fn callers_prove_who_they_are() {
 /// What the caller hears and the phone tells, of a call in which the caller makes a sound after each of the customer's.
 async fn check_talk(persona: &str, question: &'static str, sounds: u32, expect: &[&str], ending: Ending) {
     let mut world = World::start(persona, question, |_| {});
-    let (media, mut audio, local) = world.rtp.reserve().unwrap();
+    let (media, mut audio, local) = world.rtp.reserve_rtp().unwrap();
     let (call, mut events) = world.invite(local, None).await;
     let answer = loop {
         if let Event::Answered { sdp, .. } = next(&mut events).await {

@@ -104,6 +104,7 @@ impl Platform {
             ready: true,
             http: public_url,
             sip: server.as_ref().map(|server| server.sip.to_string()),
+            ws: server.as_ref().map(|server| server.ws.clone()),
             fleet_http: server.as_ref().map(|server| format!("http://{}", reachable(server.http))),
             aws: AwsPlace {
                 endpoint: aws.endpoint.clone(),
@@ -245,6 +246,9 @@ struct Wanted {
 impl Wanted {
     fn of(settings: &Settings) -> Result<Self> {
         let language_model = wiring::language_model(settings)?;
+        if let Some(url) = settings.ws_public_url.as_deref().filter(|url| domain::websocket::base_url(url).is_none()) {
+            bail!("ws_public_url `{url}`: write the URL without a path, such as wss://calls.example.com");
+        }
         let periods = &settings.periods;
         let timing = Timing {
             heartbeat: periods.heartbeat.0,

@@ -14,6 +14,9 @@ pub struct Ready {
     pub http: String,
     /// Where SIP is bound; none while the fleet is external.
     pub sip: Option<String>,
+    /// Where diallers reach a bot by WebSocket, before `/ws/BOT`; none while the fleet is external.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ws: Option<String>,
     pub data: PathBuf,
     pub aws: AwsPlace,
     /// The secrets that fleet servers share with us.
@@ -49,9 +52,10 @@ impl Ready {
             let _ = writeln!(page, "  {name:<12} {value}");
         };
         line("API", &self.http);
-        match (&self.sip, &self.fleet_http) {
-            (Some(sip), Some(private)) => {
+        match (&self.sip, &self.ws, &self.fleet_http) {
+            (Some(sip), Some(ws), Some(private)) => {
                 line("SIP", &format!("{sip} (UDP)"));
+                line("WebSocket", &format!("{ws}/ws/BOT"));
                 line("metrics", &format!("{private}/metrics"));
             }
             _ => line("fleet", "external: start servers as below"),
@@ -113,6 +117,7 @@ mod tests {
             ready: true,
             http: "http://127.0.0.1:8080".into(),
             sip: Some("127.0.0.1:5060".into()),
+            ws: Some("ws://127.0.0.1:8091".into()),
             data: "/data".into(),
             aws: AwsPlace {
                 endpoint: "http://127.0.0.1:9".into(),
@@ -132,11 +137,11 @@ mod tests {
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             value,
-            json!({"ready":true,"http":"http://127.0.0.1:8080","sip":"127.0.0.1:5060","data":"/data",
+            json!({"ready":true,"http":"http://127.0.0.1:8080","sip":"127.0.0.1:5060","ws":"ws://127.0.0.1:8091","data":"/data",
                 "aws":{"endpoint":"http://127.0.0.1:9","region":"us-east-1","credentials_file":"/data/secrets/aws-credentials"},
                 "fleet_secret_file":"/data/secrets/fleet.json","fleet_http":"http://127.0.0.1:8090"})
         );
-        let external = Ready { sip: None, fleet_http: None, admin_key: Some("rf_k".into()), ..ready() };
+        let external = Ready { sip: None, ws: None, fleet_http: None, admin_key: Some("rf_k".into()), ..ready() };
         let value: Value = serde_json::from_str(&external.to_json()).unwrap();
         assert_eq!((&value["sip"], &value["admin_key"]), (&Value::Null, &json!("rf_k")));
     }
@@ -154,13 +159,19 @@ mod tests {
         };
         check(
             &ready(),
-            &["http://127.0.0.1:8080/api/v1/dialout", "127.0.0.1:5060 (UDP)", "nobody listens", "$KEY"],
+            &[
+                "http://127.0.0.1:8080/api/v1/dialout",
+                "127.0.0.1:5060 (UDP)",
+                "ws://127.0.0.1:8091/ws/BOT",
+                "nobody listens",
+                "$KEY",
+            ],
             &["Admin key", "AWS_REGION"],
         );
         let first = Ready { admin_key: Some("rf_secret".into()), ..ready() };
         check(&first, &["Admin key, shown this once: rf_secret", "X-API-Key: rf_secret"], &["$KEY"]);
         assert!(!format!("{first:?}").contains("rf_secret"));
-        let external = Ready { sip: None, fleet_http: None, ..ready() };
+        let external = Ready { sip: None, ws: None, fleet_http: None, ..ready() };
         let joins = "AWS_ENDPOINT_URL=http://127.0.0.1:9 AWS_REGION=us-east-1 AWS_SHARED_CREDENTIALS_FILE=/data/secrets/aws-credentials";
         check(&external, &[joins, "--fleet-secret-file /data/secrets/fleet.json"], &["(UDP)"]);
     }

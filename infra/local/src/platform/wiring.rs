@@ -17,7 +17,7 @@ use infra::fleet_client::FleetClient;
 use infra::guarded::{EgressPolicy, GuardedClient, client};
 use infra::s3::S3Objects;
 use infra::schema::Names;
-use infra::seal::{AesSeal, LocalKeyFile};
+use infra::seal::{AesSeal, LocalKeyFile, follow};
 use infra::secrets::DeploymentSecrets;
 use infra::sqs::SqsQueues;
 use server::provider::{LlmConfig, ProviderConfig, ProviderSettings, timing::Kind};
@@ -46,8 +46,9 @@ impl Adapters {
     ) -> Result<Self> {
         let unusable = "the deployment's secrets cannot be used";
         let wrap = LocalKeyFile::of(settings.wrap_key_file.as_deref(), &secrets).context(unusable)?;
-        let seal = AesSeal::load(&secrets, &wrap).await.context(unusable)?;
+        let seal = Arc::new(AesSeal::load(&secrets, &wrap).await.context(unusable)?);
         let secrets = Arc::new(secrets);
+        follow(&seal, secrets.clone(), wrap);
         let policy = EgressPolicy::from(settings.egress.clone());
         let cannot = "the HTTP client cannot be built";
         Ok(Self {
@@ -56,7 +57,7 @@ impl Adapters {
             objects: Arc::new(S3Objects::new(clients.s3.clone(), names)),
             fleet: Arc::new(FleetClient::new(secrets.clone(), Arc::new(SystemClock)).context(cannot)?),
             secrets,
-            seal: Arc::new(seal),
+            seal,
             llm_http: client(policy.clone()).context(cannot)?,
             outbound: Arc::new(GuardedClient::new(policy)),
         })
@@ -72,6 +73,7 @@ impl Adapters {
                 queues: Arc::new(self.queues.clone()),
                 outbound: self.outbound.clone(),
                 fleet: self.fleet.clone(),
+                secrets: self.secrets.clone(),
                 seal: self.seal.clone(),
             },
             settings: Arc::new(function_settings(settings, public_url)),
@@ -85,6 +87,7 @@ impl Adapters {
         server::Ports {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
+            api_keys: stores.api_keys,
             bots: stores.bots,
             trunks: stores.trunks,
             calls: stores.calls,
@@ -111,6 +114,7 @@ fn function_settings(settings: &Settings, public_url: &str) -> FunctionSettings 
     });
     FunctionSettings {
         trusted_proxies: settings.trusted_proxies.clone(),
+        ws_public_url: settings.ws_public_url.as_deref().and_then(domain::websocket::base_url),
         prices: settings.prices.clone().into(),
         schedule: settings.periods.schedule(),
         breaker: settings.periods.breaker(),

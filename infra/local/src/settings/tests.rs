@@ -101,8 +101,8 @@ fn mistakes_name_the_key() {
 fn a_platform_aside_takes_nothing_that_is_fixed() {
     let settings = read("", &[("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")], "public_url = 'http://x'").unwrap();
     let aside = settings.aside(Path::new("/tmp/aside"));
-    let ports = [aside.http, aside.aws_listen, aside.fleet.sip, aside.fleet.http].map(|address| address.port());
-    assert_eq!(ports, [0; 4]);
+    let ports = [aside.http, aside.aws_listen, aside.fleet.sip, aside.fleet.http, aside.fleet.ws];
+    assert_eq!(ports.map(|address| address.port()), [0; 5]);
     assert_eq!((aside.aws.endpoint, aside.public_url, aside.data), (None, None, PathBuf::from("/tmp/aside")));
 }
 

@@ -2,29 +2,32 @@
 //! It must never hold up the SIP task, and never open media before an offer was answered.
 
 mod address;
+mod inbound;
 mod outbound;
+mod talk;
 
 use std::net::{IpAddr, SocketAddr};
 
 use domain::trunk::{Trunk, TrunkCodec};
 use sip::sdp::{AudioParams, Codec, Direction};
 
+pub(crate) use inbound::{Inbound, Unfit};
 pub(crate) use outbound::Outbound;
 
-use crate::rtp::{MediaHandle, RtpEngine};
+use crate::audio::{AudioEngine, MediaHandle};
 use crate::signalling::Signalling;
 
 /// Makes SIP legs.
 #[derive(Debug, Clone)]
 pub(crate) struct SipLegs {
     signalling: Signalling,
-    rtp: RtpEngine,
+    rtp: AudioEngine,
     /// The address written into SDP where it differs from the bound one (NAT, Elastic IP).
     advertised: Option<IpAddr>,
 }
 
 impl SipLegs {
-    pub(crate) fn new(signalling: Signalling, rtp: RtpEngine, advertised: Option<IpAddr>) -> Self {
+    pub(crate) fn new(signalling: Signalling, rtp: AudioEngine, advertised: Option<IpAddr>) -> Self {
         Self { signalling, rtp, advertised }
     }
 
@@ -32,7 +35,7 @@ impl SipLegs {
         &self.signalling
     }
 
-    pub(crate) fn rtp(&self) -> &RtpEngine {
+    pub(crate) fn rtp(&self) -> &AudioEngine {
         &self.rtp
     }
 

@@ -3,20 +3,20 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use call::io::{LegCommand, LegEnd, LegEvent, LegFailure};
+use call::io::{LegEvent, LegFailure};
 use domain::secret::{ExposeSecret, SecretString};
 use domain::trunk::Trunk;
-use sip::sdp::{self, Codec};
-use sip::{CallHandle, Credentials, EndedBy, Event, Failure, InviteRequest, Reason};
+use sip::sdp;
+use sip::{CallHandle, Credentials, Event, Failure, InviteRequest};
 use tokio::sync::mpsc;
 
 use super::address::{self, Addressing};
-use super::{Session, SipLegs, answer_offer, codecs, negotiated, on_hold};
-use crate::legs::{Leg, LegLine, line};
+use super::talk::{Talk, drain};
+use super::{SipLegs, negotiated};
+use crate::audio::PortError;
+use crate::legs::{Leg, line};
 use crate::recording::RecordingId;
-use crate::rtp::{MediaHandle, PortError};
-use crate::signalling::{Act, Signalling, SignallingError};
+use crate::signalling::SignallingError;
 
 /// What an outbound call needs.
 #[derive(Debug)]
@@ -38,20 +38,11 @@ impl SipLegs {
     /// # Errors
     /// When there is no RTP port left.
     pub(crate) fn dial(&self, plan: Outbound<'_>) -> Result<Leg, PortError> {
-        let (media, audio, local) = self.rtp.reserve()?;
+        let (media, audio, local) = self.rtp.reserve_rtp()?;
         let (leg, line) = line(audio);
         let trunk = plan.trunk;
-        let task = Task {
-            signalling: self.signalling.clone(),
-            line,
-            media,
-            address: self.media_address(local),
-            session: Session { id: plan.session_id, version: plan.session_id },
-            codecs: codecs(trunk),
-            trunk_media: trunk.media_cidrs.clone(),
-            recording: plan.recording,
-            stage: Stage::Calling,
-        };
+        let talk = Talk::new(self, trunk, line, (media, local), plan.session_id);
+        let task = Task { talk, recording: plan.recording, stage: Stage::Calling };
         let credentials = plan.password.map(|password| Credentials {
             username: trunk.auth_username.clone().unwrap_or_else(|| trunk.username.clone()),
             password: password.expose_secret().to_owned(),
@@ -71,18 +62,10 @@ enum Stage {
     Ringing,
     EarlyMedia,
     Answered,
-    /// Answered with SDP that we can't use; being ended.
-    Unusable,
 }
 
 struct Task {
-    signalling: Signalling,
-    line: LegLine,
-    media: MediaHandle,
-    address: SocketAddr,
-    session: Session,
-    codecs: Vec<Codec>,
-    trunk_media: Vec<ipnet::IpNet>,
+    talk: Talk,
     recording: Option<RecordingId>,
     stage: Stage,
 }
@@ -91,16 +74,12 @@ impl Task {
     async fn run(mut self, addressing: Addressing, hop: (String, u16), credentials: Option<Credentials>) {
         let last = match self.invite(addressing, hop, credentials).await {
             Ok((call, events)) => {
-                self.line.tell(LegEvent::Dialing);
+                self.talk.line.tell(LegEvent::Dialing);
                 self.follow(call, events).await
             }
             Err(failure) => LegEvent::Failed(failure),
         };
-        self.line.tell(last);
-        // The call still asks its media how much of the last words was heard, and closes it itself.
-        let media = self.media;
-        self.line.close().await;
-        media.close().await;
+        self.talk.close(last).await;
     }
 
     async fn invite(
@@ -109,10 +88,11 @@ impl Task {
         hop: (String, u16),
         credentials: Option<Credentials>,
     ) -> Result<(CallHandle, mpsc::Receiver<Event>), LegFailure> {
-        let remote = resolve(&hop, self.signalling.local).await.ok_or_else(|| {
+        let remote = resolve(&hop, self.talk.signalling.local).await.ok_or_else(|| {
             tracing::warn!(host = hop.0, "the trunk's host does not resolve");
             LegFailure::Unreachable
         })?;
+        let talk = &self.talk;
         let request = InviteRequest {
             target: to.target,
             remote,
@@ -121,10 +101,10 @@ impl Task {
             to_uri: to.to_uri,
             call_id: None,
             headers: to.headers,
-            sdp: sdp::offer(self.address, self.session.id, self.session.version, &self.codecs),
+            sdp: sdp::offer(talk.address, talk.session.id, talk.session.version, &talk.codecs),
             credentials,
         };
-        self.signalling.invite(request).await.map_err(|error| {
+        talk.signalling.invite(request).await.map_err(|error| {
             tracing::error!(%error, "INVITE refused by our own stack");
             LegFailure::Unreachable
         })
@@ -142,13 +122,8 @@ impl Task {
                     }
                     None => return LegEvent::Failed(LegFailure::Unreachable),
                 },
-                command = self.line.commands.recv() => {
-                    // A closed channel is a call task that is gone: its leg goes too.
-                    let (None | Some(LegCommand::HangUp)) = command;
-                    if let Err(error) = self.signalling.act(call, Act::HangUp { reason: None }).await {
-                        tracing::debug!(%error, "hang-up of a call that is already gone");
-                    }
-                    if command.is_none() {
+                command = self.talk.line.commands.recv() => {
+                    if !self.talk.obey(call, command).await {
                         return drain(events).await;
                     }
                 }
@@ -160,13 +135,8 @@ impl Task {
         match event {
             Event::Provisional { code, sdp, .. } => self.on_provisional(code, sdp.as_deref()),
             Event::Answered { sdp, .. } => self.on_answer(call, sdp.as_deref()).await,
-            Event::Confirmed { sdp: Some(answer), .. } => self.on_late_answer(&answer),
-            Event::Reinvite { sdp, .. } => self.on_reinvite(call, sdp).await,
-            Event::Dtmf { digit, .. } => self.line.tell(LegEvent::Dtmf(digit)),
             Event::Failed { cause, .. } => return Some(LegEvent::Failed(failure(cause))),
-            Event::Ended { by, reason, .. } => return Some(self.ended(by, reason.as_ref())),
-            Event::Cancelled { .. } => return Some(LegEvent::Failed(LegFailure::Cancelled)),
-            Event::Confirmed { sdp: None, .. } | Event::Incoming { .. } => {}
+            event => return self.talk.on_event(call, event).await,
         }
         None
     }
@@ -174,77 +144,23 @@ impl Task {
     fn on_provisional(&mut self, code: u16, sdp: Option<&[u8]>) {
         if self.stage == Stage::Calling && code >= 180 {
             self.stage = Stage::Ringing;
-            self.line.tell(LegEvent::Ringing);
+            self.talk.line.tell(LegEvent::Ringing);
         }
         // The same description comes again with each retransmission and with the 200: open once.
         if self.stage == Stage::Ringing
-            && let Some(Ok(params)) = sdp.map(|sdp| sdp::parse_answer(&self.codecs, sdp))
+            && let Some(Ok(params)) = sdp.map(|sdp| sdp::parse_answer(&self.talk.codecs, sdp))
         {
             self.stage = Stage::EarlyMedia;
-            self.media.open(negotiated(&params), &self.trunk_media, None);
-            self.line.tell(LegEvent::EarlyMedia);
+            self.talk.media.open(negotiated(&params), &self.talk.trunk_media, None);
+            self.talk.line.tell(LegEvent::EarlyMedia);
         }
     }
 
     async fn on_answer(&mut self, call: CallHandle, sdp: Option<&[u8]>) {
-        match sdp.map(|sdp| sdp::parse_answer(&self.codecs, sdp)) {
-            Some(Ok(params)) => {
-                self.stage = Stage::Answered;
-                self.media.open(negotiated(&params), &self.trunk_media, self.recording);
-                self.line.tell(LegEvent::Answered);
-                if on_hold(params.direction) {
-                    self.line.tell(LegEvent::Hold(true));
-                }
-            }
-            unusable => {
-                tracing::warn!(sdp_error = ?unusable.and_then(Result::err), "the call was answered with SDP that we can't use");
-                self.stage = Stage::Unusable;
-                let reason = Reason {
-                    protocol: "SIP".to_owned(),
-                    cause: Some(488),
-                    text: Some("Not Acceptable Here".to_owned()),
-                };
-                let _ = self.signalling.act(call, Act::HangUp { reason: Some(reason) }).await;
-            }
-        }
-    }
-
-    async fn on_reinvite(&mut self, call: CallHandle, offer: Option<Bytes>) {
-        let session = self.session.next();
-        let act = match offer {
-            Some(offer) => match answer_offer(&self.media, self.address, session, &self.codecs, &offer) {
-                Ok((answer, params)) => {
-                    self.line.tell(LegEvent::Hold(on_hold(params.direction)));
-                    Act::AnswerReinvite { sdp: answer }
-                }
-                Err(error) => Act::RejectReinvite { code: error.status() },
-            },
-            None => Act::AnswerReinvite { sdp: sdp::offer(self.address, session.id, session.version, &self.codecs) },
-        };
-        if let Err(error) = self.signalling.act(call, act).await {
-            tracing::warn!(%error, "re-INVITE not answered");
-        }
-    }
-
-    /// The ACK brought the answer to an offer of ours.
-    fn on_late_answer(&mut self, answer: &[u8]) {
-        if let Ok(params) = sdp::parse_answer(&self.codecs, answer) {
-            self.media.update(negotiated(&params));
-            self.line.tell(LegEvent::Hold(on_hold(params.direction)));
-        }
-    }
-
-    fn ended(&self, by: EndedBy, reason: Option<&Reason>) -> LegEvent {
-        if self.stage == Stage::Unusable {
-            return LegEvent::Failed(LegFailure::BadAnswer);
-        }
-        if let Some(reason) = reason {
-            tracing::debug!(protocol = reason.protocol, cause = reason.cause, "reason of the end");
-        }
-        match by {
-            EndedBy::Remote => LegEvent::Ended { by_remote: true, cause: LegEnd::Normal },
-            EndedBy::Local => LegEvent::Ended { by_remote: false, cause: LegEnd::Normal },
-            EndedBy::Timeout => LegEvent::Ended { by_remote: false, cause: LegEnd::Unresponsive },
+        self.stage = Stage::Answered;
+        match sdp.map(|sdp| sdp::parse_answer(&self.talk.codecs, sdp)) {
+            Some(Ok(params)) => self.talk.answered(&params, self.recording),
+            unusable => self.talk.unusable(call, unusable.and_then(Result::err)).await,
         }
     }
 }
@@ -262,16 +178,6 @@ fn failure(cause: Failure) -> LegFailure {
         Failure::Cancelled => LegFailure::Cancelled,
         Failure::BadAnswer(_) => LegFailure::BadAnswer,
     }
-}
-
-/// Waits for the end of a call that nobody listens to.
-async fn drain(mut events: mpsc::Receiver<Event>) -> LegEvent {
-    while let Some(event) = events.recv().await {
-        if event.is_terminal() {
-            break;
-        }
-    }
-    LegEvent::Ended { by_remote: false, cause: LegEnd::Normal }
 }
 
 /// The first address of the next hop in the socket's own family.

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use domain::ids::{BotId, CallId};
+use infra::config::Period;
 use serde_json::{Value, json};
 
 use super::show::{cell, members, rows, table};
 use super::{Asking, PutArgs, bot_id, call_id, put};
 use crate::cli::api::read_object;
-use crate::cli::say;
+use crate::cli::{note, say};
 
 const BOTS: &str = "/api/v1/admin/bots";
 
@@ -30,6 +31,8 @@ pub(in crate::cli) enum BotCommand {
     Versions(VersionsArgs),
     /// What the CRM would be sent for a past call or an invented one, and names that are misspelt
     Preview(PreviewArgs),
+    /// Make a connect token, and print the URL with which a dialler connects to the bot by WebSocket
+    ConnectToken(ConnectTokenArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -74,6 +77,18 @@ pub(in crate::cli) struct PreviewArgs {
     mapper: Option<PathBuf>,
 }
 
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct ConnectTokenArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    /// How long it opens the bot's door: 1m to 8760h [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    expires: Option<Period>,
+    /// Whose it is; stands in the token
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+}
+
 pub(in crate::cli) async fn run(command: BotCommand) -> Result<ExitCode> {
     match command {
         BotCommand::List(asking) => asking.tell(&asking.api()?.get(BOTS).await?, list),
@@ -89,6 +104,7 @@ pub(in crate::cli) async fn run(command: BotCommand) -> Result<ExitCode> {
         }
         BotCommand::Versions(args) => versions(&args).await?,
         BotCommand::Preview(args) => preview(&args).await?,
+        BotCommand::ConnectToken(args) => connect_token(&args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -142,6 +158,24 @@ fn previewed(preview: &Value) -> String {
         lines.push(format!("{place}: {name}: {}{}", problem.replace('_', " "), near.unwrap_or_default()));
     }
     lines.join("\n")
+}
+
+async fn connect_token(args: &ConnectTokenArgs) -> Result<()> {
+    let mut asked = json!({});
+    if let Some(Period(time)) = args.expires {
+        asked["expires_in_seconds"] = json!(time.as_secs());
+    }
+    if let Some(name) = &args.name {
+        asked["name"] = json!(name);
+    }
+    let answer = args.one.asking.api()?.post(&format!("{BOTS}/{}/connect-tokens", args.one.id), &asked).await?;
+    args.one.asking.tell(&answer, |made| cell(if made["url"].is_null() { &made["token"] } else { &made["url"] }));
+    if !args.one.asking.json && answer.body["url"].is_null() {
+        note(
+            "no server says where its WebSocket port is: this is the token alone; set ws_public_url or fleet.ws_advertised",
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod bots;
 mod calls;
 mod fleet;
 mod keys;
+mod secrets;
 mod show;
 mod trunks;
 
@@ -22,6 +23,7 @@ pub(super) use bots::{BotCommand, run as bot};
 pub(super) use calls::{CallsCommand, run as calls};
 pub(super) use fleet::{FleetCommand, run as fleet};
 pub(super) use keys::{KeyCommand, run as key};
+pub(super) use secrets::{SecretsCommand, run as secrets};
 pub(super) use trunks::{TrunkCommand, run as trunk};
 
 /// Which platform, and how to say what it answers.

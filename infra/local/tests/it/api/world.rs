@@ -13,8 +13,9 @@ use domain::bot::Bot;
 use domain::call::{AnalysisStatus, CallRow, CallState, Direction, RecordingStatus};
 use domain::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, Refusal, ServerRow};
 use domain::ids::{BotId, CallId, Epoch, KeyId, Owner, ServerId};
-use domain::ports::{CallEntry, Claim, Clock, Fleet, FleetError, Owned, Put, Seal, SealError};
+use domain::ports::{CallEntry, Claim, Clock, Fleet, FleetError, Owned, Put, Seal, SealError, Secrets, StoreError};
 use domain::secret::{ExposeSecret, Personal, Sealed, SecretString};
+use domain::signing::FleetSecrets;
 use domain::trunk::Trunk;
 use functions::platform::{Outside, Platform, Settings, Tables};
 use infra::aws::{Clients, connect};
@@ -96,6 +97,16 @@ impl Fleet for PlayedFleet {
 
 /// Seals nothing of these tests.
 struct NoSeal;
+
+/// A deployment's secrets that nobody changes.
+struct OneSecret;
+
+#[async_trait]
+impl Secrets for OneSecret {
+    async fn fleet(&self) -> Result<FleetSecrets, StoreError> {
+        Ok(FleetSecrets::single("k1", SecretString::from("the fleet's secret")))
+    }
+}
 
 impl Seal for NoSeal {
     fn seal(&self, _: &str, secret: &SecretString) -> Sealed {
@@ -231,6 +242,7 @@ impl World {
                 queues: Arc::new(SqsQueues::new(clients.sqs, names)),
                 outbound: Arc::new(GuardedClient::new(EgressConfig::default().into())),
                 fleet: self.fleet.clone(),
+                secrets: Arc::new(OneSecret),
                 seal: Arc::new(NoSeal),
             },
             settings: Arc::new(Settings::new("https://api.example.com")),
@@ -261,6 +273,7 @@ impl World {
             server_id,
             address: "127.0.0.1:9".into(),
             ws_url: String::new(),
+            sip: String::new(),
             group: None,
             calls: 0,
             max: 200,

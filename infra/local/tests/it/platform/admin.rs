@@ -113,6 +113,14 @@ async fn bots_and_trunks() {
     let preview = terminal.json(&["bot", "preview", "b", "--mapper", &mapper]).await;
     assert_eq!((&preview["body"], &preview["lint"]), (&json!({"N": "<loan>"}), &json!([])));
 
+    let url = terminal.text(&["bot", "connect-token", "b", "--expires", "2m"]).await;
+    assert!(url.starts_with(&format!("{}/ws/b?token=rfc_", terminal.running.text("ws"))), "{url}");
+    let made = terminal.json(&["bot", "connect-token", "b", "--name", "Dialler"]).await;
+    assert!(made["token"].as_str().unwrap().starts_with("rfc_") && made["name"] == "Dialler", "{made}");
+    terminal.refused(&["bot", "connect-token", "b", "--expires", "2"], 2, &["--expires", "write one such as"]).await;
+    terminal.refused(&["bot", "connect-token", "b", "--expires", "9000h"], 1, &["422", "from 60 to 31536000"]).await;
+    terminal.refused(&["bot", "connect-token", "nobody"], 1, &["not found", "nobody"]).await;
+
     terminal.refused(&["bot", "show", "nobody"], 1, &["there is no", "bots/nobody"]).await;
     terminal.refused(&["bot", "show", "a/b"], 2, &["an id has only the characters"]).await;
     terminal.refused(&["bot", "show", "b", "--version", "9"], 1, &["there is no", "versions/9"]).await;

@@ -195,6 +195,7 @@ async fn register(platform: &Running, id: &str, address: String) {
         epoch: Epoch(1),
         address,
         ws_url: String::new(),
+        sip: String::new(),
         group: None,
         calls: 0,
         max: 10,

@@ -75,8 +75,13 @@ async fn a_restart_loses_no_push() {
     .await;
 }
 
-/// The tables of a running platform, by what its ready line says.
+/// The tables of a running platform.
 pub(super) async fn tables(running: &Running) -> domain::ports::Tables {
+    stores(&clients(running).await, &Names::new(&NamesConfig::default()))
+}
+
+/// Its AWS, by what its ready line says.
+pub(super) async fn clients(running: &Running) -> infra::aws::Clients {
     let credentials = std::fs::read_to_string(running.ready["aws"]["credentials_file"].as_str().unwrap()).unwrap();
     let value = |name: &str| {
         let line = credentials.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -88,7 +93,7 @@ pub(super) async fn tables(running: &Running) -> domain::ports::Tables {
         access_key_id: Some(value("aws_access_key_id")),
         secret_access_key: Some(value("aws_secret_access_key").into()),
     };
-    stores(&connect(&config).await, &Names::new(&NamesConfig::default()))
+    connect(&config).await
 }
 
 #[tokio::test]

@@ -68,6 +68,7 @@ async fn what_cannot_be_had() {
     command.arg("--data").arg(world.path("data"));
     check(&run(command).await, 1, &[&taken, "choose another with --http", "in use"]);
     check(&run(up(&["--fleet-http", &taken])).await, 1, &[&taken, "choose another with --fleet-http"]);
+    check(&run(up(&["--ws", &taken])).await, 1, &[&taken, "choose another with --ws"]);
 
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken = udp.local_addr().unwrap().to_string();

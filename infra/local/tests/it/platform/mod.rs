@@ -3,10 +3,14 @@
 mod admin;
 mod admission;
 mod calls;
+mod fenced;
 mod fleet;
 mod mistakes;
+mod passing;
 mod process;
+mod secrets;
 mod sink;
 mod start;
 mod switchboard;
 mod uas;
+mod websocket;

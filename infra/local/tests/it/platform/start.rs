@@ -13,9 +13,10 @@ async fn the_ready_line_tells_everything_and_the_key_is_told_once() {
     let world = World::new();
     let first = world.up(&[]).await;
     let names: Vec<&str> = first.ready.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(names, ["ready", "http", "sip", "data", "aws", "fleet_secret_file", "fleet_http", "admin_key"]);
+    assert_eq!(names, ["ready", "http", "sip", "ws", "data", "aws", "fleet_secret_file", "fleet_http", "admin_key"]);
     assert_eq!(first.ready["ready"], true);
     assert!(first.text("http").starts_with("http://127.0.0.1:") && first.text("sip").starts_with("127.0.0.1:"));
+    assert!(first.text("ws").starts_with("ws://127.0.0.1:"));
     assert!(first.ready["aws"]["endpoint"].as_str().unwrap().starts_with("http://127.0.0.1:"));
     assert_eq!(first.ready["aws"]["region"], "us-east-1");
     let secret = first.text("fleet_secret_file");
