@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::bot::Bot;
-use crate::near::nearest;
+use crate::near::{nearest, slip};
 use crate::result::{CallResult, Record};
 use crate::template::{BUILT_INS, Context, NAMESPACES, SYSTEM, Template};
 
@@ -169,7 +169,10 @@ impl Names {
 }
 
 fn near_in(namespace: &str, known: &BTreeSet<String>, field: &str) -> Option<String> {
-    nearest(field, known.iter().map(String::as_str)).map(|near| format!("{namespace}.{near}"))
+    let known = known.iter().map(String::as_str);
+    // Whatever a dialler sends along is a `call` field too.
+    let near = if namespace == "call" { slip(field, known) } else { nearest(field, known) };
+    near.map(|near| format!("{namespace}.{near}"))
 }
 
 /// The doubtful names of a key mapper; with the context that it is rendered against, those without a value too.

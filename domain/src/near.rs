@@ -3,7 +3,15 @@
 
 /// The candidate with the least edits, if those are few enough for a slip.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = word.chars().count().div_ceil(3).max(1);
+    within(word.chars().count().div_ceil(3).max(1), word, candidates)
+}
+
+/// As [`nearest`], where words of others are right as well: only what is a slip of the finger.
+pub fn slip<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    within(word.chars().count().div_ceil(3).clamp(1, 2), word, candidates)
+}
+
+fn within<'a>(limit: usize, word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (edits(word, candidate), candidate))

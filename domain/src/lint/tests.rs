@@ -32,6 +32,8 @@ fn unknown_and_misspelt_names_are_found_with_the_nearest_right_one() {
     check(&plain, "{{call.id}} {{result.disposition}} {{system.current_date}} {{result.variables.city}}", &[]);
     check(&plain, "{{crl.name}}", &["there is no {{crl.name}}; did you mean {{crm.name}}?"]);
     check(&plain, "{{lead.name}}", &["there is no {{lead.name}}"]);
+    // What a dialler sends along.
+    check(&plain, "{{call.loan_number}} {{call.customer_name}} {{call.x_lead_id}} {{call.streamId}}", &[]);
     check(&plain, "{{call.transcipt}}", &["there is no {{call.transcipt}}; did you mean {{call.transcript}}?"]);
     check(&plain, "{{call.caller_Id}}", &["there is no {{call.caller_Id}}; did you mean {{call.caller_id}}?"]);
     check(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use domain::websocket::Dialect;
 use thiserror::Error;
 
 /// A protocol that diallers speak.
@@ -62,6 +63,25 @@ impl fmt::Display for Name {
     }
 }
 
+/// What a bot's setting means.
+impl From<Dialect> for Name {
+    fn from(setting: Dialect) -> Self {
+        match setting {
+            Dialect::Native => Self::Native,
+            Dialect::Twilio => Self::Twilio,
+            Dialect::Exotel => Self::Exotel,
+            Dialect::Plivo | Dialect::Vobiz => Self::Plivo,
+            Dialect::Telnyx => Self::Telnyx,
+            Dialect::Vonage => Self::Vonage,
+            Dialect::Genesys => Self::Genesys,
+            Dialect::Jambonz => Self::Jambonz,
+            Dialect::Asterisk => Self::Asterisk,
+            Dialect::Freeswitch => Self::Freeswitch,
+            Dialect::Raw => Self::Raw,
+        }
+    }
+}
+
 /// A word that names no dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
@@ -91,6 +111,9 @@ mod tests {
             assert_eq!(name.as_str().parse(), Ok(*name));
             assert_eq!(name.as_str().to_uppercase().parse(), Ok(*name));
             assert!(UnknownDialect.to_string().contains(name.as_str()), "{name} is missing in the refusal");
+        }
+        for setting in Dialect::ALL {
+            assert_eq!(setting.as_str().parse(), Ok(Name::from(setting)), "setting and ?dialect= mean the same");
         }
         assert_eq!("Vobiz".parse(), Ok(Name::Plivo));
         assert_eq!("".parse::<Name>(), Err(UnknownDialect));

@@ -212,7 +212,7 @@ fn settings(node: &Node, bot: &Bot, spoken: Spoken, subprotocol: Option<&'static
     let mut id = [0; 8];
     node.ports.entropy.fill(&mut id);
     dialect::Settings {
-        dialect: spoken.dialect.or_else(|| websocket.dialect.and_then(|dialect| dialect.as_str().parse().ok())),
+        dialect: spoken.dialect.or_else(|| websocket.dialect.map(dialect::Name::from)),
         subprotocol: subprotocol.map(str::to_owned),
         codec: spoken.codec,
         rate: spoken.rate,

@@ -87,8 +87,6 @@ impl Platform {
         let (secrets, fleet_secret_file) = secrets(&settings, &aws, &data)?;
         let adapters = Adapters::new(&settings, &aws.clients, &names, secrets).await?;
         let functions = adapters.functions(&settings, &public_url);
-        let http = Http::serve(listener, router::api(functions.clone()));
-
         let metrics = metrics()?;
         let server = match (wanted.server, &speech) {
             (Some(mut config), Some(speech)) => {
@@ -100,6 +98,8 @@ impl Platform {
         let events = events::start(&functions, &adapters.queues, &settings.periods);
         // Last: a key that was minted by a start that then failed would be lost.
         let admin_key = admin_key::settle(&functions, settings.admin_key.as_ref()).await?;
+        // Until then clients wait in the port's queue: a first request must not be refused for a key that is being made.
+        let http = Http::serve(listener, router::api(functions));
         let ready = Ready {
             ready: true,
             http: public_url,

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::process::{World, run};
+use super::process::{Running, World, run, within};
 use super::uas::Uas;
 
 #[tokio::test]
@@ -50,6 +51,28 @@ async fn an_admin_key_may_be_given() {
         assert_eq!(running.client("another-key").get("/api/v1/admin/keys").await.0, 401);
         running.kill().await;
     }
+}
+
+#[tokio::test]
+async fn who_comes_first_is_not_refused_for_a_key_that_is_being_made() {
+    let world = World::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let key = "my-own-admin-key";
+    let mut command = world.command(["up", "--json", "--http", &free, "--sip", "127.0.0.1:0"]);
+    command.arg("--data").arg(world.path("data")).env("RINGFLEET_ADMIN_KEY", key);
+    let first = within(async {
+        let ask =
+            || reqwest::Client::new().get(format!("http://{free}/api/v1/admin/keys")).header("x-api-key", key).send();
+        loop {
+            match ask().await {
+                Ok(answer) => return answer.status().as_u16(),
+                Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    });
+    let (running, status) = tokio::join!(Running::start(command), first);
+    assert_eq!(status, 200);
+    running.kill().await;
 }
 
 #[tokio::test]
