@@ -8,7 +8,7 @@ use crate::event::{HangUp, Opening};
 use crate::format::{Encoding, Format};
 use crate::json::Object;
 use crate::name::Name;
-use crate::opening::{Collected, Known, direction, direction_word};
+use crate::opening::{Collected, Introduction, direction};
 use crate::payload;
 use crate::settings::Settings;
 use crate::violation::Violation;
@@ -44,24 +44,7 @@ impl Words for Exotel {
             fields.object(custom, &[])?;
         }
         fields.object(start, &["custom_parameters", "media_format"])?;
-        let known = Known {
-            caller_id: caller.as_deref(),
-            did: did.as_deref(),
-            stream_id: Some(&stream),
-            call_direction: Some(direction_word(direction)),
-        };
-        Ok(Opening {
-            dialect: Self::NAME,
-            fields: fields.with(&known),
-            stream_id: Some(stream),
-            call_ref: call,
-            caller,
-            did,
-            direction,
-            hears: plays,
-            plays,
-            confirms_marks: true,
-        })
+        Ok(Introduction { stream, call, caller, did, direction }.opening(Self::NAME, fields, plays, plays))
     }
 
     fn rule(plays: Format) -> Rule {

@@ -5,8 +5,16 @@ use domain::call::Direction;
 use domain::variables::{Fields, MAX_KEYS, MAX_TEXT};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::event::Opening;
+use crate::format::Format;
 use crate::json::Object;
+use crate::name::Name;
 use crate::violation::Violation;
+
+/// Carriers that tell no numbers have them passed on by parameters and headers; under these names, usually.
+pub(crate) const CALLER: &[&str] = &["caller_id", "callerId", "from", "From", "from_number", "caller"];
+pub(crate) const CALLED: &[&str] = &["did", "to", "To", "to_number", "called"];
+pub(crate) const DIRECTION: &[&str] = &["call_direction", "callDirection", "direction", "Direction"];
 
 /// Fields for `call.*`; what is said first under a name stands.
 #[derive(Debug, Default)]
@@ -72,6 +80,41 @@ impl Collected {
             }
         }
         self.fields
+    }
+}
+
+/// What a carrier's `start` says of the call itself.
+#[derive(Debug)]
+pub(crate) struct Introduction {
+    pub(crate) stream: String,
+    /// The carrier's own id of the call.
+    pub(crate) call: Option<String>,
+    pub(crate) caller: Option<String>,
+    pub(crate) did: Option<String>,
+    pub(crate) direction: Direction,
+}
+
+impl Introduction {
+    /// The call of a carrier that gives marks back.
+    pub(crate) fn opening(self, dialect: Name, fields: Collected, hears: Format, plays: Format) -> Opening {
+        let known = Known {
+            caller_id: self.caller.as_deref(),
+            did: self.did.as_deref(),
+            stream_id: Some(&self.stream),
+            call_direction: Some(direction_word(self.direction)),
+        };
+        Opening {
+            dialect,
+            fields: fields.with(&known),
+            stream_id: Some(self.stream),
+            call_ref: self.call,
+            caller: self.caller,
+            did: self.did,
+            direction: self.direction,
+            hears,
+            plays,
+            confirms_marks: true,
+        }
     }
 }
 

@@ -8,14 +8,11 @@ use crate::event::Opening;
 use crate::format::{Encoding, Format};
 use crate::json::{Object, quoted};
 use crate::name::Name;
-use crate::opening::{Collected, Known, direction, direction_word};
+use crate::opening::{CALLED, CALLER, Collected, DIRECTION, Introduction, direction};
 use crate::payload;
 use crate::settings::Settings;
 use crate::violation::Violation;
 
-/// Plivo tells no numbers; these are the extra headers in which its XML usually passes them on.
-const CALLER: &[&str] = &["caller_id", "callerId", "from", "From", "from_number", "caller"];
-const CALLED: &[&str] = &["did", "to", "To", "to_number", "called"];
 /// Plivo puts it before the names of extra headers.
 const PREFIX: &str = "X-PH-";
 
@@ -48,7 +45,7 @@ impl Words for Plivo {
             names.iter().find_map(named).map(|(_, value)| value.clone()).or_else(|| start.first_text(names))
         };
         let (caller, did, call) = (header(CALLER), header(CALLED), start.first_text(&["callId"]));
-        let direction = direction(header(&["call_direction", "callDirection", "direction", "Direction"]).as_deref());
+        let direction = direction(header(DIRECTION).as_deref());
         for (name, value) in &headers {
             fields.text(name, value)?;
         }
@@ -56,24 +53,7 @@ impl Words for Plivo {
         if let Some(account) = start.text("accountId") {
             fields.text("account_id", &account)?;
         }
-        let known = Known {
-            caller_id: caller.as_deref(),
-            did: did.as_deref(),
-            stream_id: Some(&stream),
-            call_direction: Some(direction_word(direction)),
-        };
-        Ok(Opening {
-            dialect: Self::NAME,
-            fields: fields.with(&known),
-            stream_id: Some(stream),
-            call_ref: call,
-            caller,
-            did,
-            direction,
-            hears: format,
-            plays: format,
-            confirms_marks: true,
-        })
+        Ok(Introduction { stream, call, caller, did, direction }.opening(Self::NAME, fields, format, format))
     }
 
     fn mark_name<'a>(message: &Object<'a>) -> Option<Cow<'a, str>> {

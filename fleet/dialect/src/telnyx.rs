@@ -10,7 +10,7 @@ use crate::format::{Encoding, Format};
 use crate::frame::Frame;
 use crate::json::Object;
 use crate::name::Name;
-use crate::opening::{Collected, Known, direction, direction_word};
+use crate::opening::{Collected, Introduction, direction};
 use crate::order::{Order, Turn};
 use crate::payload;
 use crate::settings::{Moment, Settings};
@@ -111,24 +111,8 @@ impl Words for Spoken {
             fields.object(custom, &[])?;
         }
         fields.object(start, &["custom_parameters", "media_format"])?;
-        let known = Known {
-            caller_id: caller.as_deref(),
-            did: did.as_deref(),
-            stream_id: Some(&stream),
-            call_direction: Some(direction_word(direction)),
-        };
-        Ok(Opening {
-            dialect: Self::NAME,
-            fields: fields.with(&known),
-            stream_id: Some(stream),
-            call_ref: start.first_text(&["call_control_id", "call_session_id"]),
-            caller,
-            did,
-            direction,
-            hears,
-            plays: plays(settings)?,
-            confirms_marks: true,
-        })
+        let call = start.first_text(&["call_control_id", "call_session_id"]);
+        Ok(Introduction { stream, call, caller, did, direction }.opening(Self::NAME, fields, hears, plays(settings)?))
     }
 
     fn media(_: &str, _: Format, audio: &[u8]) -> String {

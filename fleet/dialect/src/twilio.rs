@@ -7,14 +7,10 @@ use crate::event::Opening;
 use crate::format::{Encoding, Format};
 use crate::json::Object;
 use crate::name::Name;
-use crate::opening::{Collected, Known, direction, direction_word};
+use crate::opening::{CALLED, CALLER, Collected, DIRECTION, Introduction, direction};
 use crate::payload;
 use crate::settings::Settings;
 use crate::violation::Violation;
-
-/// Twilio tells no numbers; these are the parameters in which TwiML usually passes them on.
-const CALLER: &[&str] = &["caller_id", "callerId", "from", "From", "from_number", "caller"];
-const CALLED: &[&str] = &["did", "to", "To", "to_number", "called"];
 
 #[derive(Debug)]
 pub(crate) struct Twilio;
@@ -37,7 +33,7 @@ impl Words for Twilio {
         let custom = start.object("customParameters");
         let said = |names| custom.and_then(|custom| custom.first_text(names)).or_else(|| start.first_text(names));
         let (caller, did, call) = (said(CALLER), said(CALLED), start.first_text(&["callSid"]));
-        let direction = direction(said(&["call_direction", "callDirection", "direction", "Direction"]).as_deref());
+        let direction = direction(said(DIRECTION).as_deref());
         if let Some(custom) = custom {
             fields.object(custom, &[])?;
         }
@@ -47,24 +43,7 @@ impl Words for Twilio {
                 fields.text(name, &text)?;
             }
         }
-        let known = Known {
-            caller_id: caller.as_deref(),
-            did: did.as_deref(),
-            stream_id: Some(&stream),
-            call_direction: Some(direction_word(direction)),
-        };
-        Ok(Opening {
-            dialect: Self::NAME,
-            fields: fields.with(&known),
-            stream_id: Some(stream),
-            call_ref: call,
-            caller,
-            did,
-            direction,
-            hears: format,
-            plays: format,
-            confirms_marks: true,
-        })
+        Ok(Introduction { stream, call, caller, did, direction }.opening(Self::NAME, fields, format, format))
     }
 
     fn media(stream: &str, _: Format, audio: &[u8]) -> String {
