@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::ids::{BotId, CallId, Epoch, KeyId, Owner, ServerId, TrunkId};
 use crate::outcome::EndReason;
 use crate::retention::Kind;
 use crate::secret::Personal;
+use crate::variables::Fields;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -159,6 +161,36 @@ pub struct CallRow {
     /// When the customer was erased from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erased_at: Option<Timestamp>,
+    /// What it was begun with, where the bucket did not take that: then the row is the only place that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub brought: Option<Brought>,
+}
+
+/// JSON texts of what a call was begun with, as they were received.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brought {
+    /// A dialout's `variables`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variables: Option<Personal<String>>,
+    /// Custom `call.*` fields that the far side of an inbound call sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Personal<String>>,
+}
+
+impl Brought {
+    /// Longest text that a row takes, bytes: an item of the table ends at 400 kB, and it has more to hold.
+    pub const MAX_TEXT: usize = 256 * 1024;
+
+    /// The variables, if they are here and readable.
+    pub fn variables(&self) -> Option<Box<RawValue>> {
+        serde_json::from_str(&self.variables.as_ref()?.0).ok()
+    }
+
+    /// The custom fields, if they are here and readable.
+    pub fn custom(&self) -> Option<Fields> {
+        Fields::of_object(&self.custom.as_ref()?.0)
+    }
 }
 
 /// What stands in place of the number of a customer who was erased.

@@ -2,7 +2,7 @@
 //! It must never write, and never answer anything but what lies there: a missing object is an empty part.
 
 use bytes::Bytes;
-use domain::call::{AnalysisStatus, CallRow, RecordingStatus};
+use domain::call::{AnalysisStatus, Brought, CallRow, RecordingStatus};
 use domain::objects::CallObjects;
 use domain::ports::StoreError;
 use domain::result::{CallResult, Record};
@@ -97,7 +97,21 @@ pub async fn analysis(platform: &Platform, row: &CallRow) -> Result<Analysis, St
 /// # Errors
 /// When the bucket does not answer, or holds something unreadable.
 pub async fn variables(platform: &Platform, row: &CallRow) -> Result<Option<Box<RawValue>>, StoreError> {
-    read_json(platform, &CallObjects::of(row).variables()).await
+    match row.brought.as_ref().and_then(Brought::variables) {
+        Some(in_the_row) => Ok(Some(in_the_row)),
+        None => read_json(platform, &CallObjects::of(row).variables()).await,
+    }
+}
+
+/// The custom `call.*` fields that the far side of an inbound call sent.
+///
+/// # Errors
+/// When the bucket does not answer, or holds something unreadable.
+pub async fn custom(platform: &Platform, row: &CallRow) -> Result<Option<Fields>, StoreError> {
+    match row.brought.as_ref().and_then(Brought::custom) {
+        Some(in_the_row) => Ok(Some(in_the_row)),
+        None => read_json(platform, &CallObjects::of(row).custom()).await,
+    }
 }
 
 pub(crate) async fn read_json<T: DeserializeOwned>(platform: &Platform, key: &str) -> Result<Option<T>, StoreError> {

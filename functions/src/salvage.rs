@@ -7,11 +7,10 @@ use domain::objects::CallObjects;
 use domain::outcome::EndReason;
 use domain::ports::StoreError;
 use domain::result::Record;
-use domain::variables::Fields;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use crate::platform::Platform;
-use crate::result::{read_json, variables, write_json};
+use crate::result::{custom, read_json, variables, write_json};
 
 /// Bytes of one second of a checkpoint: 8 kHz, two channels, 16 bits.
 const BYTES_A_SECOND: u64 = 8000 * 2 * 2;
@@ -103,7 +102,7 @@ async fn save_record(platform: &Platform, row: &CallRow) -> Result<(), StoreErro
 /// All that is known of a call that never reached a checkpoint: what it began with.
 async fn record_of_the_start(platform: &Platform, row: &CallRow) -> Result<Record, StoreError> {
     let variables = readable(variables(platform, row).await)?;
-    let custom = readable(read_json::<Fields>(platform, &CallObjects::of(row).custom()).await)?;
+    let custom = readable(custom(platform, row).await)?;
     Ok(Record::at_start(variables, custom.unwrap_or_default()))
 }
 
@@ -182,6 +181,11 @@ fn wav_header(pcm_bytes: u64) -> [u8; 44] {
 
 #[cfg(test)]
 mod tests {
+    use domain::call::Brought;
+    use domain::secret::Personal;
+    use domain::variables::Fields;
+    use serde_json::value::RawValue;
+
     use super::*;
     use crate::testing::World;
 
@@ -256,6 +260,24 @@ mod tests {
         salvage(&world.platform(), &row).await.unwrap();
         let record = crate::result::record(&world.platform(), &row).await.unwrap().unwrap();
         assert_eq!(record.crm.stringified()["loan"], "12345678901234567890123");
+    }
+
+    /// The bucket took nothing, and the server is gone: a result without its lead could not be told from another's.
+    #[tokio::test]
+    async fn what_the_bucket_did_not_take_is_in_the_row() {
+        let world = World::new();
+        let text = |json: &str| Some(Personal(json.to_owned()));
+        let check = async |brought: Brought, variables: Option<&str>, crm: &str| {
+            let row = world.call(|row| row.brought = Some(brought));
+            salvage(&world.platform(), &row).await.unwrap();
+            let record = crate::result::record(&world.platform(), &row).await.unwrap().unwrap();
+            assert_eq!(record.variables.as_deref().map(RawValue::get), variables);
+            assert_eq!(serde_json::to_string(&record.crm).unwrap(), crm);
+        };
+        let loan = r#"{"loan":12345678901234567890123}"#;
+        check(Brought { variables: text(loan), custom: None }, Some(loan), loan).await;
+        check(Brought { variables: None, custom: text(r#"{"lead":"7"}"#) }, None, r#"{"lead":"7"}"#).await;
+        check(Brought { variables: text("{half"), custom: text("[]") }, None, "{}").await;
     }
 
     #[tokio::test]

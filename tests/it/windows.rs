@@ -75,6 +75,47 @@ async fn stood_still() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_call_was_begun_with_outlives_its_server_and_a_bucket_that_is_away() {
+    if tools::can_run("windows", &["sipp"]) {
+        let _turn = gate::whole().await;
+        begun_without_a_bucket(After::Nobody).await.unwrap();
+        begun_without_a_bucket(After::TheSame).await.unwrap();
+    }
+}
+
+/// Who ends the call of a server that died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// The control plane.
+    Nobody,
+    /// Its next process, which can't read the bucket at first.
+    TheSame,
+}
+
+async fn begun_without_a_bucket(after: After) -> Result<()> {
+    let mut world = world().await?;
+    let no_bucket = Weather { refused: 1000, only: Some("S3"), ..Weather::default() };
+    world.aws.set(no_bucket);
+    let placed = world.cluster.place(Callee::Away).await?;
+    let id = placed.id().with_context(|| format!("{placed:?}"))?;
+    world.cluster.functions.api.reached(id, "ringing", CALL).await?;
+    world.server.kill().await?;
+    if after == After::TheSame {
+        world.server.again_with(&world.cluster.functions, None).await?;
+        let asked = || async { Ok((!world.aws.faults("S3 GET").is_empty()).then_some(())) };
+        until("the bucket is asked in vain", CALL, asked).await?;
+    }
+    world.aws.set(Weather::default());
+    // The lead that the dialout named is among what is held against the push.
+    let verdict = world.cluster.settle(&[placed], SETTLED).await?;
+    ensure!(verdict.reasons.contains_key("server_lost"), "{verdict:?}");
+    if after == After::Nobody {
+        return world.cluster.stop().await;
+    }
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "waits for a lease of a minute: tests/run --long"]
 async fn soak_an_end_is_announced_in_time_though_the_bucket_is_away() {
     if tools::can_run("windows", &["sipp"]) {

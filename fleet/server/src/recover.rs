@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use domain::call::{CallRow, CallState, Finisher, RecordingStatus, Terminal};
+use domain::call::{Brought, CallRow, CallState, Finisher, RecordingStatus, Terminal};
 use domain::ids::CallId;
 use domain::objects::CallObjects;
 use domain::outcome::EndReason;
@@ -98,7 +98,7 @@ pub(crate) fn end_without_call(node: &Arc<Node>, row: &CallRow, reason: EndReaso
     let node = node.clone();
     let (row, owner) = (row.clone(), row.owner.clone());
     node.clone().finishing.later(async move {
-        let record = last_checkpoint(&node, &begun).await;
+        let record = last_checkpoint(&node, &row).await;
         if recorded_ms.is_none() && was_to_be_recorded(&node, &row).await {
             terminal.recording_status = RecordingStatus::Lost;
         }
@@ -115,23 +115,31 @@ async fn was_to_be_recorded(node: &Node, row: &CallRow) -> bool {
     !matches!(bot, Ok(Some(bot)) if !bot.recording.enabled)
 }
 
-/// What was said up to the last checkpoint; before the first one, what the call began with.
-async fn last_checkpoint(node: &Node, begun: &Begun) -> Record {
-    let keys = begun.objects();
+/// What was said up to the last checkpoint; before the first one, what the call began with. A bucket that is away for a
+/// while must not cost the call what ties it to somebody's records.
+async fn last_checkpoint(node: &Node, row: &CallRow) -> Record {
+    let keys = CallObjects::of(row);
     if let Some(record) = stored(node, &keys.checkpoint_record()).await {
         return record;
     }
-    let variables: Option<Box<RawValue>> = stored(node, &keys.variables()).await;
-    let custom: Fields = stored(node, &keys.custom()).await.unwrap_or_default();
-    Record::at_start(variables, custom)
+    let in_the_row = row.brought.as_ref();
+    let variables: Option<Box<RawValue>> = match in_the_row.and_then(Brought::variables) {
+        Some(variables) => Some(variables),
+        None => stored(node, &keys.variables()).await,
+    };
+    let custom: Option<Fields> = match in_the_row.and_then(Brought::custom) {
+        Some(custom) => Some(custom),
+        None => stored(node, &keys.custom()).await,
+    };
+    Record::at_start(variables, custom.unwrap_or_default())
 }
 
+/// An object; `None` if it is not there or can't be understood.
 async fn stored<T: DeserializeOwned>(node: &Node, key: &str) -> Option<T> {
-    match node.ports.objects.get(key).await {
-        Ok(bytes) => serde_json::from_slice(&bytes?).ok(),
-        Err(error) => {
-            tracing::warn!(%error, "a checkpoint can't be read");
-            None
-        }
+    let bytes = until_done("what a call left in the bucket", || node.ports.objects.get(key)).await?;
+    let read = serde_json::from_slice(&bytes);
+    if read.is_err() {
+        tracing::warn!("a checkpoint can't be understood");
     }
+    read.ok()
 }

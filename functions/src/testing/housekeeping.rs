@@ -79,6 +79,9 @@ impl Housekeeping for Tables {
         let mut rows = self.rows()?;
         let row = rows.call(call).filter(|row| row.state == CallState::Ended).ok_or_else(|| refused(call))?;
         row.expired.extend(kinds);
+        if kinds.contains(&Kind::Variables) || kinds.contains(&Kind::Call) {
+            row.brought = None;
+        }
         Ok(())
     }
 

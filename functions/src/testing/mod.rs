@@ -216,6 +216,7 @@ impl World {
             warnings: Vec::new(),
             expired: BTreeSet::new(),
             erased_at: None,
+            brought: None,
         };
         change(&mut row);
         self.tables.lock().calls.insert(row.call_id, CallEntry::Call(Box::new(row.clone())));

@@ -302,6 +302,7 @@ fn take(rows: &Arc<Shared<Rows>>, command: &DialCommand) -> DialAnswer {
         warnings: command.warnings.clone(),
         expired: BTreeSet::new(),
         erased_at: None,
+        brought: None,
     };
     match rows.lock().claim(command.call_id, CallEntry::Call(Box::new(row.clone()))) {
         Claim::Claimed => DialAnswer::Accepted,

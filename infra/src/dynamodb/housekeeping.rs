@@ -191,12 +191,14 @@ impl Housekeeping for DynamoHousekeeping {
         if kinds.is_empty() {
             return Ok(());
         }
+        let with_it = kinds.contains(&Kind::Variables) || kinds.contains(&Kind::Call);
         let update = self
             .client
             .update_item()
             .table_name(&self.calls)
             .set_key(Some(call_key(call)))
-            .update_expression("ADD #expired :kinds")
+            .update_expression(if with_it { "ADD #expired :kinds REMOVE #brought" } else { "ADD #expired :kinds" })
+            .set_expression_attribute_names(with_it.then(|| HashMap::from([("#brought".into(), "brought".into())])))
             .condition_expression("#state = :ended")
             .expression_attribute_names("#expired", "expired")
             .expression_attribute_names("#state", "state")

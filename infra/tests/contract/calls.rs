@@ -58,6 +58,7 @@ pub(crate) fn row() -> CallRow {
         warnings: vec!["unknown field `x`".into()],
         expired: Default::default(),
         erased_at: None,
+        brought: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::call::{CallRow, CallState, Finisher, NextStep};
+use domain::call::{Brought, CallRow, CallState, Finisher, NextStep};
 use domain::delivery::{Channel, Next};
 use domain::ids::BotId;
 use domain::ports::{CallEntry, Owned, StoreError};
@@ -114,12 +114,15 @@ fn marks_grow_on_ended_calls_only() {
         assert_eq!(house.anonymise(live.call_id, at(0)).await.unwrap(), Owned::Lost);
         assert_eq!(read(world, &live).await.unwrap().state, CallState::Accepted);
 
-        let call = ended(world, |_| ()).await;
+        let brought = Brought { variables: Some(Personal(r#"{"lead":"7"}"#.into())), custom: None };
+        let call = ended(world, |row| row.brought = Some(brought.clone())).await;
         house.mark_expired(call.call_id, &recording).await.unwrap();
+        assert_eq!(read(world, &call).await.unwrap().brought, Some(brought));
         house.mark_expired(call.call_id, &BTreeSet::from([Kind::Transcript, Kind::Variables])).await.unwrap();
         house.mark_expired(call.call_id, &BTreeSet::new()).await.unwrap();
         let expect = BTreeSet::from([Kind::Recording, Kind::Transcript, Kind::Variables]);
-        assert_eq!(read(world, &call).await.unwrap().expired, expect);
+        let marked = read(world, &call).await.unwrap();
+        assert_eq!((marked.expired, marked.brought), (expect, None));
         house.forget_call(call.call_id).await.unwrap();
         house.forget_call(call.call_id).await.unwrap();
         assert_eq!(read(world, &call).await, None);

@@ -51,7 +51,7 @@ pub(crate) struct Arrival {
 /// When the row can't be put: the leg is dropped, and nothing is left of the call.
 pub(crate) async fn arrive(node: &Arc<Node>, arrival: Arrival, leg: Leg) -> Result<CallId, Refusal> {
     domain::failpoint!("arrive.permit");
-    let row = beginning(node, &arrival);
+    let mut row = beginning(node, &arrival);
     let call_id = row.call_id;
     let Arrival { bot, fields, permit, .. } = arrival;
     let (guard, control) = node.live.enter(call_id);
@@ -59,7 +59,7 @@ pub(crate) async fn arrive(node: &Arc<Node>, arrival: Arrival, leg: Leg) -> Resu
         row::note(node, &row, &bot);
     }
     domain::failpoint!("arrive.begun");
-    kept::custom(node, &row, &fields).await;
+    kept::custom(node, &mut row, &fields).await;
     if let Err(refusal) = row::claim(node, &row).await {
         tracing::warn!(call.id = %call_id, ?refusal, "a call that came in was not taken");
         let again = node.clone();

@@ -1,11 +1,13 @@
-//! What a call was begun with, kept in the bucket before its row: from the row on the call has a result, and it is this
-//! that ties it to somebody's records. It must never hold up the beginning for long, nor stay of a call that never was.
+//! What a call was begun with, kept before its row is put: from the row on the call has a result, and it is this that ties
+//! it to somebody's records. It lies in the bucket, or in the row itself where the bucket does not take it in time.
+//! It must never hold up the beginning for long, nor stay of a call that never was.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::call::CallRow;
+use domain::call::{Brought, CallRow};
 use domain::objects::CallObjects;
+use domain::secret::Personal;
 use domain::variables::Fields;
 use serde_json::value::RawValue;
 
@@ -15,30 +17,42 @@ use crate::node::Node;
 const LIMIT: Duration = Duration::from_millis(700);
 
 /// Keeps what the dialout brought, so that a server lost before its first checkpoint does not take it along.
-pub(super) async fn variables(node: &Node, row: &CallRow, variables: Option<&RawValue>) {
+pub(super) async fn variables(node: &Node, row: &mut CallRow, variables: Option<&RawValue>) {
     let Some(variables) = variables else { return };
-    let body = Bytes::copy_from_slice(variables.get().as_bytes());
-    keep(node, row, CallObjects::of(row).variables(), body).await;
+    if let Some(text) = keep(node, row, CallObjects::of(row).variables(), variables.get().to_owned()).await {
+        row.brought.get_or_insert_default().variables = Some(text);
+    }
     domain::failpoint!("accept.variables");
 }
 
 /// Keeps the custom `call.*` fields that the caller's side sent.
-pub(super) async fn custom(node: &Node, row: &CallRow, custom: &Fields) {
+pub(super) async fn custom(node: &Node, row: &mut CallRow, custom: &Fields) {
     if custom.is_empty() {
         return;
     }
-    match serde_json::to_vec(custom) {
-        Ok(json) => keep(node, row, CallObjects::of(row).custom(), json.into()).await,
+    match serde_json::to_string(custom) {
+        Ok(json) => {
+            if let Some(text) = keep(node, row, CallObjects::of(row).custom(), json).await {
+                row.brought.get_or_insert_default().custom = Some(text);
+            }
+        }
         Err(_) => tracing::error!(call.id = %row.call_id, "the fields of a call can't be written as JSON"),
     }
     domain::failpoint!("arrive.custom");
 }
 
-async fn keep(node: &Node, row: &CallRow, key: String, body: Bytes) {
-    let put = node.ports.objects.put(&key, "application/json", body);
-    if !matches!(tokio::time::timeout(LIMIT, put).await, Ok(Ok(()))) {
-        tracing::warn!(call.id = %row.call_id, "what the call was begun with is not in the bucket before the first checkpoint");
+/// Puts it into the bucket; what that did not take is given back for the row.
+async fn keep(node: &Node, row: &CallRow, key: String, json: String) -> Option<Personal<String>> {
+    let put = node.ports.objects.put(&key, "application/json", Bytes::copy_from_slice(json.as_bytes()));
+    if matches!(tokio::time::timeout(LIMIT, put).await, Ok(Ok(()))) {
+        return None;
     }
+    if json.len() > Brought::MAX_TEXT {
+        tracing::error!(call.id = %row.call_id, "what the call was begun with is kept nowhere before the first checkpoint");
+        return None;
+    }
+    tracing::warn!(call.id = %row.call_id, "the bucket is slow: what the call was begun with is kept in its row");
+    Some(Personal(json))
 }
 
 /// Of a call that never was, nothing personal stays. (Another server's row has the same variables under the same key.)

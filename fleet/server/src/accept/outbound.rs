@@ -60,13 +60,13 @@ async fn accept(node: &Arc<Node>, command: DialCommand) -> Result<Accepted, Refu
     };
     let permit = node.admission.take(Some(&Over::of(&trunk)))?;
     domain::failpoint!("accept.permit");
-    let row = beginning(node, &command, &bot);
+    let mut row = beginning(node, &command, &bot);
     let (guard, control) = node.live.enter(row.call_id);
     if bot.recording.enabled {
         row::note(node, &row, &bot);
     }
     domain::failpoint!("accept.begun");
-    kept::variables(node, &row, command.variables.as_deref()).await;
+    kept::variables(node, &mut row, command.variables.as_deref()).await;
     if let Err(refusal) = row::claim(node, &row).await {
         // Whoever offered a call that is unsettled asks again, and puts a fence if that does not settle it; a row that
         // stands all the same is an orphan.

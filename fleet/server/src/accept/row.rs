@@ -66,6 +66,7 @@ pub(super) fn of(node: &Node, call: Beginning<'_>) -> CallRow {
         warnings: call.warnings,
         expired: Default::default(),
         erased_at: None,
+        brought: None,
     }
 }
 

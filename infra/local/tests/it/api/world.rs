@@ -150,6 +150,7 @@ pub(super) fn row(call_id: CallId, bot: &BotId, started_at: Timestamp) -> CallRo
         warnings: Vec::new(),
         expired: BTreeSet::new(),
         erased_at: None,
+        brought: None,
     }
 }
 
