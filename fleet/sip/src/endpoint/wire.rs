@@ -2,17 +2,20 @@
 //!
 //! It must never know what a call is; users are named by an [`Owner`] that it only hands back.
 
+mod derived;
+mod keys;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use crate::message::{Essentials, HeaderName, Message, MessageWriter, Method, StartLine, Via, parse};
+use crate::message::{Essentials, HeaderName, Message, Method};
 use crate::reply::Request;
 use crate::timers::Timers;
-use crate::tokens::COOKIE;
 use crate::transaction::{Class, InviteClient, InviteServer, NonInviteClient, NonInviteServer, Output, Outputs, Timer};
 use crate::{CallHandle, Limits, Stats, Transmit};
+
+use derived::derived;
+use keys::{client_key, merge_key, server_key};
 
 /// Names a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -400,165 +403,5 @@ impl Wire {
     }
 }
 
-/// An ACK or a CANCEL from the INVITE that it belongs to (RFC 3261 §9.1, §17.1.1.3), with its branch.
-fn derived(
-    method: &str,
-    invite: &Bytes,
-    to: Option<&str>,
-    reason: Option<&str>,
-    limits: &Limits,
-) -> Option<(Bytes, String)> {
-    // Our own message: its headers may be longer than what we take from others.
-    let limits = Limits { max_header: usize::MAX, max_headers: usize::MAX, max_message: usize::MAX, ..*limits };
-    let invite = parse(invite, &limits).ok()?;
-    let StartLine::Request { uri, .. } = &invite.start else {
-        return None;
-    };
-    let via = invite.header(&HeaderName::Via)?;
-    let branch = Via::parse(via).ok()?.branch()?.to_owned();
-    let number = invite.header(&HeaderName::CSeq)?.split(' ').next()?.to_owned();
-    let mut writer = MessageWriter::request(method, uri);
-    writer.header("Via", via).header("Max-Forwards", 70);
-    for route in invite.headers.all(&HeaderName::Route) {
-        writer.header("Route", route);
-    }
-    writer
-        .header("From", invite.header(&HeaderName::From)?)
-        .header("To", to.or(invite.header(&HeaderName::To).map(|to| to.as_str()))?)
-        .header("Call-ID", invite.header(&HeaderName::CallId)?)
-        .header("CSeq", format_args!("{number} {method}"));
-    if let Some(reason) = reason {
-        writer.header("Reason", reason);
-    }
-    Some((writer.finish(), branch))
-}
-
-fn client_key(branch: &str, method: &str) -> String {
-    format!("c|{branch}|{method}")
-}
-
-/// RFC 3261 §17.2.3, with the matching of RFC 2543 for peers without the magic cookie.
-fn server_key(request: &Request, method: &Method) -> String {
-    let essentials = &request.essentials;
-    match essentials.branch.as_deref() {
-        Some(branch) if branch.len() > COOKIE.len() && starts_with_cookie(branch) => {
-            let sent_by = Via::parse(&essentials.via)
-                .map(|via| (via.sent_by.host.to_ascii_lowercase(), via.sent_by.port.unwrap_or(0)))
-                .unwrap_or_default();
-            format!("s|{branch}|{}|{}|{method}", sent_by.0, sent_by.1)
-        }
-        _ => format!(
-            "o|{}|{}|{}|{}|{}|{method}",
-            essentials.call_id,
-            essentials.cseq,
-            essentials.from_tag.as_deref().unwrap_or_default(),
-            request.uri(),
-            essentials.via,
-        ),
-    }
-}
-
-fn starts_with_cookie(branch: &str) -> bool {
-    branch.get(..COOKIE.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE))
-}
-
-fn merge_key(essentials: &Essentials) -> Option<String> {
-    if essentials.to_tag.is_some() {
-        return None;
-    }
-    Some(format!(
-        "{}|{}|{}|{}",
-        essentials.from_tag.as_deref()?,
-        essentials.call_id,
-        essentials.cseq,
-        essentials.method
-    ))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Source, Transport};
-
-    fn source() -> Source {
-        Source {
-            transport: Transport::Udp,
-            local: "192.0.2.1:5060".parse().unwrap(),
-            remote: "192.0.2.9:5060".parse().unwrap(),
-        }
-    }
-
-    fn request(method: &str) -> Request {
-        let text = format!(
-            "{method} sip:a@h SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKx\r\nFrom: <sip:f@h>;tag=1\r\n\
-             To: <sip:t@h>\r\nCall-ID: c\r\nCSeq: 1 {method}\r\n\r\n"
-        );
-        let message = parse(&Bytes::from(text), &Limits::default()).unwrap();
-        let essentials = Essentials::of(&message).unwrap();
-        Request { message, essentials, source: source() }
-    }
-
-    /// Runs one transaction to its end; gives what is left: transactions, keys, merge keys, timers.
-    #[expect(clippy::disallowed_methods, reason = "a point in time to count from")]
-    fn left_behind(code: Option<u16>, server: bool, method: &str) -> (usize, usize, usize, usize) {
-        let mut wire = Wire::new(Limits::default());
-        let mut now = Instant::now();
-        let request = request(method);
-        let transmit = request.transmit(Bytes::from_static(b"x"));
-        if server {
-            let id = wire.serve(&request, Owner::Nobody);
-            wire.respond(now, id, 100, transmit.clone());
-            wire.respond(now, id, code.unwrap_or(200), transmit);
-            if code.is_none() {
-                wire.on_ack(now, id);
-            }
-        } else {
-            let id = wire.request(now, method, "z9hG4bKx", transmit, Owner::Nobody);
-            if let Some(code) = code {
-                wire.on_response(now, id, 100, &request.message);
-                wire.on_response(now, id, code, &request.message);
-            }
-        }
-        while let Some(next) = wire.next_deadline() {
-            now = next;
-            match wire.pop_timer(now) {
-                // A timer of a forgotten transaction is a leak as well.
-                Some(Wake::Transaction(id, timer)) if wire.transactions.contains_key(&id) => {
-                    wire.on_timer(now, id, timer);
-                }
-                _ => return (usize::MAX, 0, 0, 0),
-            }
-        }
-        (wire.transactions.len(), wire.by_key.len(), wire.merged.len(), wire.timers.len())
-    }
-
-    #[test]
-    fn a_transaction_that_ended_leaves_nothing() {
-        for method in ["INVITE", "BYE"] {
-            for (code, server) in [
-                (Some(200), false),
-                (Some(486), false),
-                (None, false),
-                (Some(200), true),
-                (Some(486), true),
-                (None, true),
-            ] {
-                assert_eq!(left_behind(code, server, method), (0, 0, 0, 0), "{method} {code:?} {server}");
-            }
-        }
-    }
-
-    #[test]
-    fn requests_without_the_cookie_are_told_apart_by_all_they_have() {
-        let plain = request("INVITE");
-        let mut old = plain.clone();
-        old.essentials.branch = Some("390skdjuw".into());
-        let mut bare = plain.clone();
-        bare.essentials.branch = Some(COOKIE.into());
-        let mut other = old.clone();
-        other.essentials.cseq = 2;
-        let key = |request: &Request| server_key(request, &Method::Invite);
-        assert!(key(&plain).starts_with("s|") && key(&old).starts_with("o|") && key(&bare).starts_with("o|"));
-        assert_ne!(key(&old), key(&other));
-    }
-}
+mod tests;
