@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 use crate::ids::{BotId, CallId, Epoch, KeyId, Owner, ServerId, TrunkId};
 use crate::secret::Personal;
 
+pub mod view;
+
 /// One row of `Servers`: the last heartbeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServerRow {
@@ -37,6 +39,15 @@ pub struct ServerRow {
 impl ServerRow {
     pub fn owner(&self) -> Owner {
         Owner { server_id: self.server_id.clone(), epoch: self.epoch }
+    }
+
+    /// What it adds to the fleet's capacity; nothing while its heartbeat is stale.
+    pub fn capacity(&self, now: Timestamp) -> Capacity {
+        if self.age_seconds(now) > STALE_FOR_RANKING_SECONDS {
+            return Capacity::default();
+        }
+        let available = if self.draining { 0 } else { self.free };
+        Capacity { healthy: 1, calls: self.calls, max: self.max, available }
     }
 
     /// Seconds since the heartbeat; 0 for one from the future (clock skew).
@@ -74,19 +85,50 @@ pub fn rank(
     fit.into_iter().cloned().collect()
 }
 
-/// Capacity over the whole fleet, for `GET /health/fleet`.
+/// Capacity over some servers: the whole fleet, or one group of it. Draining ones offer nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
+    /// Servers with a fresh heartbeat.
+    #[serde(default)]
+    pub healthy: u32,
     pub calls: u32,
     pub max: u32,
+    /// Free slots.
     pub available: u32,
 }
 
-/// What `GET /health/fleet` says, written down by one server for all readers: they need not read every heartbeat then.
+impl Capacity {
+    /// How full the servers are, 0 to 100.
+    pub fn busy_percent(&self) -> f64 {
+        if self.max == 0 { 0.0 } else { f64::from(self.calls) * 100.0 / f64::from(self.max) }
+    }
+}
+
+impl std::ops::AddAssign for Capacity {
+    fn add_assign(&mut self, other: Self) {
+        self.healthy = self.healthy.saturating_add(other.healthy);
+        self.calls = self.calls.saturating_add(other.calls);
+        self.max = self.max.saturating_add(other.max);
+        self.available = self.available.saturating_add(other.available);
+    }
+}
+
+/// The capacity of one `server_group`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupCapacity {
+    /// `None`: servers without a group.
+    pub group: Option<String>,
+    pub capacity: Capacity,
+}
+
+/// What `GET /health/fleet` and the fleet's metrics say, written down by one server for all readers: they need not read
+/// every heartbeat then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetSummary {
     pub capacity: Capacity,
-    /// The server that summed: the lowest id of those with a fresh heartbeat.
+    /// The same by group.
+    #[serde(default)]
+    pub groups: Vec<GroupCapacity>,
     pub summed_by: ServerId,
     pub summed_at: Timestamp,
 }
@@ -95,11 +137,27 @@ pub struct FleetSummary {
 pub const SUMMARY_FRESH_SECONDS: f64 = 3.0;
 
 impl FleetSummary {
+    pub fn of(servers: &[ServerRow], by: &ServerId, now: Timestamp) -> Self {
+        let sums = view::ShardSummary::of(0, servers, by, now);
+        Self::total([&sums], by, now)
+    }
+
+    /// The sum over shards.
+    pub fn total<'a>(shards: impl IntoIterator<Item = &'a view::ShardSummary>, by: &ServerId, now: Timestamp) -> Self {
+        let mut groups: BTreeMap<Option<String>, Capacity> = BTreeMap::new();
+        let mut capacity = Capacity::default();
+        for sum in shards.into_iter().flat_map(|shard| &shard.groups) {
+            *groups.entry(sum.group.clone()).or_default() += sum.capacity;
+            capacity += sum.capacity;
+        }
+        groups.retain(|_, capacity| *capacity != Capacity::default());
+        let groups = groups.into_iter().map(|(group, capacity)| GroupCapacity { group, capacity }).collect();
+        Self { capacity, groups, summed_by: by.clone(), summed_at: now }
+    }
+
     /// The sum, if it is `server`'s turn to write it.
     pub fn by(server: &ServerId, servers: &[ServerRow], now: Timestamp) -> Option<Self> {
-        let fresh = servers.iter().filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS);
-        let turn = fresh.map(|s| &s.server_id).min() == Some(server);
-        turn.then(|| Self { capacity: capacity(servers, now), summed_by: server.clone(), summed_at: now })
+        leads(server, servers, now).then(|| Self::of(servers, server, now))
     }
 
     /// Whether it may be told as it is; one from the future is a broken clock's.
@@ -108,15 +166,17 @@ impl FleetSummary {
     }
 }
 
-/// Sums the fresh servers; a draining one counts its calls but offers nothing.
+/// Whether a server sums up for all in `servers`: the lowest id of those with a fresh heartbeat does.
+pub fn leads(server: &ServerId, servers: &[ServerRow], now: Timestamp) -> bool {
+    let fresh = servers.iter().filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS);
+    fresh.map(|s| &s.server_id).min() == Some(server)
+}
+
+/// Sums the fresh servers.
 pub fn capacity(servers: &[ServerRow], now: Timestamp) -> Capacity {
-    servers.iter().filter(|s| s.age_seconds(now) <= STALE_FOR_RANKING_SECONDS).fold(Capacity::default(), |sum, s| {
-        Capacity {
-            calls: sum.calls + s.calls,
-            max: sum.max + s.max,
-            available: sum.available + if s.draining { 0 } else { s.free },
-        }
-    })
+    let mut sum = Capacity::default();
+    servers.iter().for_each(|server| sum += server.capacity(now));
+    sum
 }
 
 /// Body of `POST /calls` on a server's private port.
@@ -222,6 +282,7 @@ mod tests {
         assert_eq!((by("a"), by("c")), (None, None));
         let summary = by("b").unwrap();
         assert_eq!(summary.capacity, capacity(&all, now));
+        assert_eq!(summary.groups, [GroupCapacity { group: None, capacity: summary.capacity }]);
         let check = |ms: i64, expect: bool| {
             assert_eq!(summary.is_fresh(now + jiff::SignedDuration::from_millis(ms)), expect, "{ms}");
         };
@@ -252,6 +313,8 @@ mod tests {
         check(&all, Some("pool"), &["g"]);
         check(&all, Some("none"), &[]);
         check(&[server("x", 1, -5, false)], None, &["x"]);
-        assert_eq!(capacity(&all, now), Capacity { calls: 10 + 10 + 90 + 100 + 50, max: 500, available: 10 + 90 + 50 });
+        let sum = capacity(&all, now);
+        assert_eq!(sum, Capacity { healthy: 5, calls: 10 + 10 + 90 + 100 + 50, max: 500, available: 10 + 90 + 50 });
+        assert_eq!((sum.busy_percent(), Capacity::default().busy_percent()), (52.0, 0.0));
     }
 }

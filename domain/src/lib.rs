@@ -19,6 +19,7 @@ pub mod fleet;
 pub mod idempotency;
 pub mod ids;
 pub mod lint;
+pub mod machine;
 pub mod money;
 pub mod near;
 pub mod objects;

@@ -2,10 +2,12 @@
 //! It must never name an implementation. Every write that matters is conditional, and says whether its condition held.
 
 mod housekeeping;
+mod machine;
 mod sealed_rows;
 mod tables;
 
 pub use housekeeping::{Housekeeping, NumberPage};
+pub use machine::Machine;
 pub use sealed_rows::{NoCursor, SealedCursor, SealedPlace, SealedRow, SealedRows};
 pub use tables::Tables;
 
@@ -22,6 +24,7 @@ use crate::call::{Advance, CallRow, FenceRow, Finisher, NextStep, RecordingStatu
 use crate::call_list::CallPosition;
 use crate::delivery::{AttemptRow, Channel, DeadWhy, DeliveryRow, Next};
 use crate::endpoint::{EndpointId, EndpointRow};
+use crate::fleet::view::{FleetView, ShardSummary};
 use crate::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, FleetSummary, ServerRow};
 use crate::idempotency::{self, LetGo, ScopedKey};
 use crate::ids::{BotId, CallId, Epoch, Owner, ServerId, TrunkId};
@@ -309,9 +312,21 @@ pub trait Servers: Send + Sync {
     async fn retire(&self, owner: &Owner) -> Result<(), StoreError>;
     /// How many shards the table has.
     fn shards(&self) -> u16;
+    /// The shard in which a server's row lies.
+    fn shard_of(&self, id: &ServerId) -> u16;
+    /// Strongly consistent.
     async fn of_shard(&self, shard: u16) -> Result<Vec<ServerRow>, StoreError>;
     async fn get(&self, id: &ServerId) -> Result<Option<ServerRow>, StoreError>;
+    /// Every row, for those who act on all servers: `reap`, and admins who look at them.
     async fn all(&self) -> Result<Vec<ServerRow>, StoreError>;
+    /// Puts the sum of a shard, unless one of a later reading is there.
+    async fn put_shard(&self, sum: &ShardSummary) -> Result<(), StoreError>;
+    /// The sums that there are, at most one for each shard.
+    async fn shard_sums(&self) -> Result<Vec<ShardSummary>, StoreError>;
+    /// Puts the fleet's view in all its copies, unless a later one is there.
+    async fn put_view(&self, view: &FleetView) -> Result<(), StoreError>;
+    /// The copy of the view for the readers of a shard; what was written a moment ago may be missing.
+    async fn view(&self, shard: u16) -> Result<Option<FleetView>, StoreError>;
     /// Puts the fleet's summary, unless a later one is there.
     async fn put_summary(&self, summary: &FleetSummary) -> Result<(), StoreError>;
     async fn summary(&self) -> Result<Option<FleetSummary>, StoreError>;
@@ -425,7 +440,12 @@ impl OutboundError {
 #[async_trait]
 pub trait Outbound: Send + Sync {
     async fn send(&self, request: OutboundRequest) -> Result<OutboundAnswer, OutboundError>;
-    /// Judges a URL without sending, for the admin API.
+}
+
+/// What [`Outbound`] would refuse, without sending: for whoever takes URLs in.
+pub trait Egress: Send + Sync {
+    /// # Errors
+    /// [`OutboundError::Blocked`]; what a host's name leads to is judged when it is sent to.
     fn check(&self, url: &str) -> Result<(), OutboundError>;
 }
 
@@ -462,6 +482,10 @@ pub trait Fleet: Send + Sync {
 #[async_trait]
 pub trait Secrets: Send + Sync {
     async fn fleet(&self) -> Result<FleetSecrets, StoreError>;
+    /// The key of the deployment's language model, if it lies among the secrets.
+    async fn llm_api_key(&self) -> Result<Option<SecretString>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// Seals and opens secrets of entities; `entity` (e.g. `bot/my-bot`) is authenticated with the text.

@@ -10,14 +10,21 @@
 //!   alone need not wait: whoever comes later sees it);
 //! - so every valid view holds every server that uses a share, and a view that holds more only makes shares smaller.
 //!
-//! Clocks may differ by the time between the two limits. Calls that a server holds beyond its share when others join are
+//! In a fleet of many shards ([`crate::fleet::view`]) a server reads its own shard only, and counts of the others: it is
+//! the `n`-th of its shard, after all in the shards before. The same holds there with longer times: no count is used that
+//! was read more than [`COUNT_VALID`] ago, and a newcomer waits [`SETTLE_FAR`]. A share only falls with the number of
+//! servers in a view, before one's own place and in all: so every server may divide by a view of its own.
+//!
+//! Clocks may differ by [`CLOCKS_DIFFER`]. Calls that a server holds beyond its share when others join are
 //! taken off the shares of the others as heartbeats tell them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::fleet::view::{COUNT_VALID, FleetView};
 use crate::fleet::{STALE_FOR_REAP_SECONDS, ServerRow};
 use crate::ids::{ServerId, TrunkId};
 use crate::trunk::Trunk;
@@ -26,6 +33,10 @@ use crate::trunk::Trunk;
 pub const VIEW_VALID: Duration = Duration::from_secs(10);
 /// A newcomer waits this long, from its first view: then nobody divides without it any more.
 pub const SETTLE: Duration = Duration::from_secs(10);
+/// How far the clocks of two servers may be apart.
+pub const CLOCKS_DIFFER: Duration = Duration::from_secs(20);
+/// How long a newcomer waits where others know of it by counts.
+pub const SETTLE_FAR: Duration = Duration::from_secs(COUNT_VALID.as_secs() + CLOCKS_DIFFER.as_secs());
 /// The longest span of a pace, that of one call in 100 s, and some more.
 const REMEMBERED: Duration = Duration::from_secs(120);
 
@@ -77,7 +88,7 @@ impl TrunkLimits {
     }
 
     /// How many of so many servers get a share: with fewer calls than servers, the rest would have none of some limit.
-    fn holders(&self, servers: usize) -> u32 {
+    pub(crate) fn holders(&self, servers: usize) -> u32 {
         let servers = u32::try_from(servers).unwrap_or(u32::MAX);
         let smallest = self.calls.into_iter().chain(self.paces().map(|pace| pace.calls)).min();
         smallest.map_or(servers, |limit| limit.min(servers))
@@ -87,6 +98,11 @@ impl TrunkLimits {
 /// The part of `limit` that the server at `rank` of `among` gets.
 fn divide(limit: u32, among: u32, rank: u32) -> u32 {
     if rank >= among { 0 } else { limit / among + u32::from(rank < limit % among) }
+}
+
+/// The calls of a trunk that some servers hold.
+fn held(members: &[&Member], trunk: &TrunkId) -> u32 {
+    members.iter().fold(0_u32, |sum, one| sum.saturating_add(one.held(trunk)))
 }
 
 /// A server's position among those that share.
@@ -116,11 +132,33 @@ impl Member {
     }
 }
 
+/// Of the shards that a server does not read itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Far {
+    /// The one that it does read.
+    pub shard: u16,
+    pub view: Arc<FleetView>,
+}
+
+/// What there is beside the rows that were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing: they are the whole fleet.
+    Nothing,
+    /// Other shards, of which nothing is known yet.
+    Unseen,
+    Seen(Far),
+}
+
 /// The servers that count, as one reading of the table has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Members(Vec<Member>);
+pub struct Members {
+    rows: Vec<Member>,
+    far: Option<Far>,
+}
 
 impl Members {
+    /// Of a fleet whose every row was read.
     pub fn of(rows: &[ServerRow], now: Timestamp) -> Self {
         let counts = |row: &&ServerRow| row.age_seconds(now) <= STALE_FOR_REAP_SECONDS;
         let member = |row: &ServerRow| Member {
@@ -129,35 +167,43 @@ impl Members {
             draining: row.draining,
             calls: row.trunk_calls.clone(),
         };
-        let mut members: Vec<Member> = rows.iter().filter(counts).map(member).collect();
-        members.sort_by(|a, b| a.id.cmp(&b.id));
-        Self(members)
+        let mut rows: Vec<Member> = rows.iter().filter(counts).map(member).collect();
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        Self { rows, far: None }
+    }
+
+    /// Of a fleet of which one shard's rows were read.
+    pub fn within(rows: &[ServerRow], far: Far, now: Timestamp) -> Self {
+        Self { far: Some(far), ..Self::of(rows, now) }
     }
 
     /// Those that share a trunk of this group, by rank.
     fn sharing(&self, group: Option<&str>) -> Vec<&Member> {
         let takes_part =
             |member: &&Member| !member.draining && group.is_none_or(|wanted| member.group.as_deref() == Some(wanted));
-        self.0.iter().filter(takes_part).collect()
+        self.rows.iter().filter(takes_part).collect()
     }
 
     fn place(&self, server: &ServerId, group: Option<&str>) -> Option<Place> {
         let sharing = self.sharing(group);
         let rank = sharing.iter().position(|member| member.id == *server)?;
-        Some(Place { rank: u32::try_from(rank).ok()?, of: u32::try_from(sharing.len()).ok()? })
+        let (rank, near) = (u32::try_from(rank).ok()?, u32::try_from(sharing.len()).ok()?);
+        let Some(far) = &self.far else { return Some(Place { rank, of: near }) };
+        let parts = far.view.parts(&TrunkLimits::default(), group, Some((far.shard, near)));
+        Some(Place { rank: parts.part(far.shard).before + rank, of: parts.of })
+    }
+
+    /// Whether this is the only server that shares anything.
+    fn is_alone(&self, server: &ServerId) -> bool {
+        self.far.is_none() && self.sharing(None).iter().all(|member| member.id == *server)
     }
 
     /// How many calls of a trunk a server may hold. What others hold beyond their shares, or without having one, is
     /// taken off first; the rest is divided among the others.
     fn calls_share(&self, server: &ServerId, trunk: &TrunkId, limits: &TrunkLimits, group: Option<&str>) -> u32 {
         let Some(limit) = limits.calls else { return u32::MAX };
-        let mut open = self.sharing(group);
-        open.truncate(limits.holders(open.len()) as usize);
-        let sum = |members: &[&Member]| members.iter().fold(0_u32, |sum, one| sum.saturating_add(one.held(trunk)));
-        let elsewhere = sum(&self.0.iter().collect::<Vec<_>>()) - sum(&open);
-        let mut left = limit.saturating_sub(elsewhere);
+        let (mut open, mut left, mut among) = self.open(trunk, limit, limits, group);
         loop {
-            let among = u32::try_from(open.len()).unwrap_or(u32::MAX);
             let share = |rank: usize| divide(left, among, u32::try_from(rank).unwrap_or(u32::MAX));
             let (fit, over): (Vec<_>, Vec<_>) = open
                 .iter()
@@ -167,9 +213,34 @@ impl Members {
             if over.is_empty() {
                 return open.iter().position(|member| member.id == *server).map_or(0, share);
             }
-            left = left.saturating_sub(sum(&over));
+            left = left.saturating_sub(held(&over, trunk));
+            among = among.saturating_sub(u32::try_from(over.len()).unwrap_or(u32::MAX));
             open = fit.into_iter().map(|(_, member)| *member).collect();
         }
+    }
+
+    /// Of the rows, those with a share; what they divide; and among how many: where the view counts more servers in this
+    /// shard than were read, theirs is left alone.
+    fn open(&self, trunk: &TrunkId, limit: u32, limits: &TrunkLimits, group: Option<&str>) -> (Vec<&Member>, u32, u32) {
+        let mut open = self.sharing(group);
+        let near = u32::try_from(open.len()).unwrap_or(u32::MAX);
+        let shared = held(&open, trunk);
+        let all = held(&self.rows.iter().collect::<Vec<_>>(), trunk);
+        let Some(far) = &self.far else {
+            let holders = limits.holders(open.len());
+            open.truncate(holders as usize);
+            let left = limit.saturating_sub(all - held(&open, trunk));
+            return (open, left, holders);
+        };
+        let parts = far.view.parts(limits, group, Some((far.shard, near)));
+        let holders = parts.holders(far.shard);
+        open.truncate(holders as usize);
+        let without_share = shared - held(&open, trunk);
+        let (quota, known) = match far.view.trunks.get(trunk) {
+            Some(seen) => (parts.quota(limit.saturating_sub(seen.out), far.shard, &seen.over), 0),
+            None => (parts.quota(limit, far.shard, &Default::default()), all - shared),
+        };
+        (open, quota.saturating_sub(without_share + known), holders)
     }
 
     /// Whether a server has a share at all.
@@ -231,6 +302,7 @@ impl<'a> Over<'a> {
 struct Places {
     all: Option<Place>,
     group: Option<Place>,
+    alone: bool,
 }
 
 /// One server's shares over time.
@@ -241,6 +313,8 @@ pub struct Shares {
     members: Members,
     /// The moment of the newest view.
     seen: Option<Instant>,
+    /// Until when what is known of other shards is good; `None` where there are none.
+    good_until: Option<Instant>,
     /// From here on shares are used.
     settled: Option<Instant>,
     /// Others may have begun calls right before: a pace's share is used one span later.
@@ -258,6 +332,7 @@ impl Shares {
             group,
             members: Members::default(),
             seen: None,
+            good_until: None,
             settled: None,
             after_others: false,
             places: VecDeque::new(),
@@ -266,18 +341,25 @@ impl Shares {
     }
 
     /// Takes in a reading of the table that followed a heartbeat begun at `beat`; `now` is the moment after the reading.
-    pub fn observe(&mut self, beat: Instant, now: Instant, rows: &[ServerRow], wall: Timestamp) {
+    pub fn observe(&mut self, beat: Instant, now: Instant, rows: &[ServerRow], rest: &Rest, wall: Timestamp) {
         let was_away = self.seen.is_none_or(|seen| beat.saturating_duration_since(seen) > VIEW_VALID);
         self.seen = Some(beat);
-        self.members = Members::of(rows, wall);
+        let settle = if *rest == Rest::Nothing { SETTLE } else { SETTLE_FAR };
+        (self.members, self.good_until) = match rest {
+            Rest::Nothing => (Members::of(rows, wall), None),
+            Rest::Unseen => (Members::default(), Some(now)),
+            Rest::Seen(far) => (Members::within(rows, far.clone(), wall), Some(now + far.view.valid_for(wall))),
+        };
         if was_away {
-            self.after_others = !self.was_alone() || rows.iter().any(|row| self.is_recent_other(row, wall));
-            self.settled = Some(if self.after_others { now + SETTLE } else { now });
+            let is_far = *rest != Rest::Nothing;
+            self.after_others = is_far || !self.was_alone() || rows.iter().any(|row| self.is_recent_other(row, wall));
+            self.settled = Some(if self.after_others { now + settle } else { now });
             self.places.clear();
         }
         let places = Places {
             all: self.members.place(&self.server, None),
             group: self.group.as_deref().and_then(|group| self.members.place(&self.server, Some(group))),
+            alone: *rest == Rest::Nothing && self.members.is_alone(&self.server),
         };
         if self.places.back().is_none_or(|(_, last)| *last != places) {
             self.places.push_back((now, places));
@@ -288,9 +370,19 @@ impl Shares {
         self.begun.retain(|_, begun| begun.back().is_some_and(|at| now.saturating_duration_since(*at) < REMEMBERED));
     }
 
+    /// Begins as a newcomer: for a server that took no part for a while, when others may have divided without it.
+    pub fn come_back(&mut self) {
+        self.seen = None;
+    }
+
+    /// Whether it has a view of the fleet at all.
+    pub fn sees(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// Whether all views of late held nobody else.
     fn was_alone(&self) -> bool {
-        self.places.iter().all(|(_, places)| places.all == Some(Place { rank: 0, of: 1 }))
+        self.places.iter().all(|(_, places)| places.alone)
     }
 
     /// Whether this is another server that may have begun calls of late, even if it takes none any more.
@@ -306,7 +398,8 @@ impl Shares {
         if over.limits.is_none() {
             return Ok(());
         }
-        let sees = self.seen.is_some_and(|seen| now.saturating_duration_since(seen) <= VIEW_VALID);
+        let sees = self.seen.is_some_and(|seen| now.saturating_duration_since(seen) <= VIEW_VALID)
+            && self.good_until.is_none_or(|until| now < until);
         let settled = self.settled.filter(|settled| sees && *settled <= now).ok_or(Denied::NoShare)?;
         if held >= self.members.calls_share(&self.server, over.trunk, &over.limits, over.group) {
             return Err(Denied::Calls);

@@ -2,55 +2,80 @@
 //! It must never log or keep a key, and never tell a missing key from a wrong one.
 
 mod doorman;
+mod gateway;
 
 pub use doorman::Doorman;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use domain::api_key::{ApiKey, Caller};
-use domain::ports::StoreError;
+use domain::ports::{ApiKeys, Clock, StoreError};
 use http::HeaderMap;
 use http::request::Parts;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::platform::Platform;
 use crate::problem::Refusal;
+use crate::turns::Turns;
 
 const HEADER: &str = "x-api-key";
 /// `last_used_at` is at most this fine.
 const TOUCH_EVERY: Duration = Duration::from_secs(3600);
 
+/// What it takes to tell who calls.
+#[derive(Clone, derive_more::Debug)]
+#[debug("auth::Desk")]
+pub struct Desk {
+    pub api_keys: Arc<dyn ApiKeys>,
+    pub clock: Arc<dyn Clock>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+    pub doorman: Arc<Doorman>,
+    pub turns: Arc<Turns>,
+}
+
 /// The proof that a request came with a usable key.
 #[derive(Debug, Clone)]
 pub struct Authenticated(pub Caller);
 
-impl FromRequestParts<Platform> for Authenticated {
+impl<S: Send + Sync> FromRequestParts<S> for Authenticated
+where
+    Desk: FromRef<S>,
+{
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
-        match authenticate(platform, &parts.headers).await? {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        if let Some(caller) = gateway::caller(parts) {
+            return Ok(Self(caller));
+        }
+        let desk = Desk::from_ref(state);
+        match authenticate(&desk, &parts.headers).await? {
             Some(caller) => Ok(Self(caller)),
             None => {
-                let address = doorman::client_address(parts, &platform.settings.trusted_proxies);
-                Err(Refusal::Unauthorized { retry_after: platform.doorman.refuse(address).await })
+                let address = doorman::client_address(parts, &desk.trusted_proxies);
+                Err(Refusal::Unauthorized { retry_after: desk.doorman.refuse(address).await })
             }
         }
     }
 }
 
 /// `Option<Authenticated>`: no header is no caller; a header that does not hold is still a 401.
-impl OptionalFromRequestParts<Platform> for Authenticated {
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Authenticated
+where
+    Desk: FromRef<S>,
+{
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Option<Self>, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Refusal> {
         if !parts.headers.contains_key(HEADER) {
             return Ok(None);
         }
-        <Self as FromRequestParts<Platform>>::from_request_parts(parts, platform).await.map(Some)
+        <Self as FromRequestParts<S>>::from_request_parts(parts, state).await.map(Some)
     }
 }
 
@@ -58,40 +83,42 @@ impl OptionalFromRequestParts<Platform> for Authenticated {
 #[derive(Debug, Clone)]
 pub struct Admin(pub Caller);
 
-impl FromRequestParts<Platform> for Admin {
+impl<S: Send + Sync> FromRequestParts<S> for Admin
+where
+    Desk: FromRef<S>,
+{
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, platform: &Platform) -> Result<Self, Refusal> {
-        let Authenticated(caller) =
-            <Authenticated as FromRequestParts<Platform>>::from_request_parts(parts, platform).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Authenticated(caller) = <Authenticated as FromRequestParts<S>>::from_request_parts(parts, state).await?;
         if caller.is_admin() { Ok(Self(caller)) } else { Err(Refusal::Forbidden) }
     }
 }
 
 /// Looks the one key of `headers` up; `None` when it is missing, doubled, malformed, unknown, revoked or expired.
-async fn authenticate(platform: &Platform, headers: &HeaderMap) -> Result<Option<Caller>, StoreError> {
+async fn authenticate(desk: &Desk, headers: &HeaderMap) -> Result<Option<Caller>, StoreError> {
     let mut given = headers.get_all(HEADER).iter();
     let (Some(value), None) = (given.next(), given.next()) else { return Ok(None) };
     match value.to_str() {
-        Ok(text) => identify(platform, text).await,
+        Ok(text) => identify(desk, text).await,
         Err(_) => Ok(None),
     }
 }
 
-async fn identify(platform: &Platform, text: &str) -> Result<Option<Caller>, StoreError> {
+async fn identify(desk: &Desk, text: &str) -> Result<Option<Caller>, StoreError> {
     let Ok(key) = ApiKey::parse(text) else { return Ok(None) };
     let hash = key.hash();
-    let _turn = platform.turns.lookup().await.ok_or_else(busy)?;
-    let Some(row) = platform.tables.api_keys.get(&hash).await? else { return Ok(None) };
-    let now = platform.outside.clock.now();
+    let _turn = desk.turns.lookup().await.ok_or_else(busy)?;
+    let Some(row) = desk.api_keys.get(&hash).await? else { return Ok(None) };
+    let now = desk.clock.now();
     let caller = row.caller(now);
     let not_since = now - TOUCH_EVERY;
     if caller.is_some()
         && row.last_used_at.is_none_or(|last| last < not_since)
-        && platform.doorman.is_first_use(&hash, now, not_since)
-        && let Err(cause) = platform.tables.api_keys.touch(&hash, now, not_since).await
+        && desk.doorman.is_first_use(&hash, now, not_since)
+        && let Err(cause) = desk.api_keys.touch(&hash, now, not_since).await
     {
-        platform.doorman.forget_use(&hash);
+        desk.doorman.forget_use(&hash);
         // The request is good all the same: only a display field stays behind.
         tracing::warn!(error = %cause, key.id = %row.key_id, "last use of a key not noted");
     }
@@ -133,10 +160,10 @@ pub enum AuthorizerError {
 ///
 /// # Errors
 /// [`AuthorizerError::Unauthorized`] for a key that does not hold.
-pub async fn authorize(platform: &Platform, request: &AuthorizerRequest) -> Result<AuthorizerAnswer, AuthorizerError> {
+pub async fn authorize(desk: &Desk, request: &AuthorizerRequest) -> Result<AuthorizerAnswer, AuthorizerError> {
     let mut given = request.headers.iter().flatten().filter(|(name, _)| name.eq_ignore_ascii_case(HEADER));
     let (Some((_, text)), None) = (given.next(), given.next()) else { return Err(AuthorizerError::Unauthorized) };
-    let Some(caller) = identify(platform, text).await? else {
+    let Some(caller) = identify(desk, text).await? else {
         // Not held back: a waiting function is paid for, and the gateway's firewall counts better.
         metrics::counter!("ringfleet_auth_failures_total").increment(1);
         return Err(AuthorizerError::Unauthorized);
@@ -147,7 +174,7 @@ pub async fn authorize(platform: &Platform, request: &AuthorizerRequest) -> Resu
             "Version": "2012-10-17",
             "Statement": [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": whole_stage(&request.method_arn)}],
         }),
-        context: json!({ "key_id": caller.key_id, "role": caller.role }),
+        context: gateway::context(&caller),
     })
 }
 
@@ -191,7 +218,7 @@ mod tests {
             .route("/open", get(open))
             .route("/admin", get(admin))
             .route("/optional", get(optional))
-            .with_state(world.platform());
+            .with_state(world.desk::<Desk>());
         let cases: &[(&str, Option<&str>, u16)] = &[
             ("/open", Some("sk_test_client"), 200),
             ("/open", Some("sk_test_admin"), 200),
@@ -222,15 +249,15 @@ mod tests {
         let world = World::new();
         let row = world.key("sk_test_client", |_| ());
         let last = || world.tables.lock().keys[&row.key_hash].last_used_at;
-        let platform = world.platform();
+        let desk = world.desk();
         let first = world.now();
-        identify(&platform, "sk_test_client").await.unwrap().unwrap();
+        identify(&desk, "sk_test_client").await.unwrap().unwrap();
         assert_eq!(last(), Some(first));
         world.advance(Duration::from_secs(3599));
-        identify(&platform, "sk_test_client").await.unwrap().unwrap();
+        identify(&desk, "sk_test_client").await.unwrap().unwrap();
         assert_eq!(last(), Some(first));
         world.advance(Duration::from_secs(2));
-        identify(&platform, "sk_test_client").await.unwrap().unwrap();
+        identify(&desk, "sk_test_client").await.unwrap().unwrap();
         assert_eq!(last(), Some(world.now()));
     }
 
@@ -242,10 +269,10 @@ mod tests {
             method_arn: "arn:aws:execute-api:eu-west-1:1:api/prod/POST/api/v1/dialout".into(),
             headers: Some(HashMap::from([("X-Api-Key".to_owned(), key.to_owned())])),
         };
-        let platform = world.platform();
-        let allowed = authorize(&platform, &ask("sk_test_client")).await.unwrap();
+        let desk = world.desk();
+        let allowed = authorize(&desk, &ask("sk_test_client")).await.unwrap();
         assert_eq!(allowed.policy_document["Statement"][0]["Resource"], "arn:aws:execute-api:eu-west-1:1:api/prod/*");
-        let refused = authorize(&platform, &ask("sk_test_nobody")).await.unwrap_err();
+        let refused = authorize(&desk, &ask("sk_test_nobody")).await.unwrap_err();
         assert_eq!(refused.to_string(), "Unauthorized");
     }
 }

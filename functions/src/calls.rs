@@ -1,13 +1,14 @@
 //! Calls as clients see them: result or live state, hang-up, and the redirect behind the stable recording URL.
 //! It must never tell a call out of the key's scope from one that does not exist.
 
-pub(crate) mod list;
+pub mod list;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRef, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -15,7 +16,7 @@ use domain::api_key::Caller;
 use domain::call::{CallRow, CallState, Direction, RecordingStatus};
 use domain::ids::{BotId, CallId};
 use domain::objects::CallObjects;
-use domain::ports::{CallEntry, StoreError};
+use domain::ports::{CallEntry, Calls, Fleet, Servers, StoreError};
 use domain::result::CallResult;
 use domain::retention::Kind;
 use domain::secret::Personal;
@@ -28,16 +29,39 @@ use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::auth::Authenticated;
-use crate::platform::Platform;
+use crate::auth::{self, Authenticated};
 use crate::problem::{Refusal, dress};
-use crate::result::Ended;
+use crate::result::{Archive, Ended};
 
 /// How long a presigned recording URL works.
 const PRESIGNED_FOR: Duration = Duration::from_secs(300);
 const HANG_UP_WITHIN: Duration = Duration::from_secs(3);
 
-pub(crate) fn routes() -> Router<Platform> {
+/// What it takes to show calls and to hang them up.
+#[derive(Clone, derive_more::Debug)]
+#[debug("calls::Desk")]
+pub struct Desk {
+    pub auth: auth::Desk,
+    pub calls: Arc<dyn Calls>,
+    pub servers: Arc<dyn Servers>,
+    pub fleet: Arc<dyn Fleet>,
+    pub archive: Archive,
+    pub list: list::Desk,
+}
+
+impl FromRef<Desk> for auth::Desk {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.auth.clone()
+    }
+}
+
+impl FromRef<Desk> for list::Desk {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.list.clone()
+    }
+}
+
+pub(crate) fn routes() -> Router<Desk> {
     Router::new()
         .route("/api/v1/calls", get(list::list))
         .route("/api/v1/calls/{call_id}", get(read))
@@ -46,8 +70,8 @@ pub(crate) fn routes() -> Router<Platform> {
 }
 
 /// This function's routes alone.
-pub fn router(platform: Platform) -> Router {
-    dress(routes().with_state(platform))
+pub fn router(desk: Desk) -> Router {
+    dress(routes().with_state(desk))
 }
 
 /// A call as `GET /api/v1/calls/{id}` shows it; `state` tells the two apart.
@@ -134,12 +158,12 @@ impl Live {
 }
 
 async fn read(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Json<Shown>, Refusal> {
-    let row = visible(&platform, &caller, &id).await?;
-    let Some(ended) = Ended::read(&platform, &row).await? else {
+    let row = visible(&desk, &caller, &id).await?;
+    let Some(ended) = Ended::read(&desk.archive, &row).await? else {
         return Ok(Json(Shown::Live(Box::new(Live::of(row)))));
     };
     Ok(Json(Shown::Ended(Box::new(EndedCall {
@@ -158,24 +182,24 @@ pub(crate) struct Taken {
 
 /// 202 in each case in which the call ends or has ended: asking twice is as good as asking once.
 async fn hang_up(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let row = visible(&platform, &caller, &id).await?;
+    let row = visible(&desk, &caller, &id).await?;
     if row.state != CallState::Ended {
-        tell_server(&platform, &row).await?;
+        tell_server(&desk, &row).await?;
     }
     Ok((StatusCode::ACCEPTED, Json(Taken { status: "ok" })).into_response())
 }
 
-async fn tell_server(platform: &Platform, row: &CallRow) -> Result<(), Refusal> {
-    let server = platform.tables.servers.get(&row.owner.server_id).await?;
+async fn tell_server(desk: &Desk, row: &CallRow) -> Result<(), Refusal> {
+    let server = desk.servers.get(&row.owner.server_id).await?;
     // Another incarnation does not have the call: `reap` ends it.
     let Some(server) = server.filter(|server| server.epoch == row.owner.epoch) else {
         return Err(Refusal::ServerSilent);
     };
-    let known = platform.outside.fleet.hang_up(&server, row.call_id, HANG_UP_WITHIN).await.map_err(|cause| {
+    let known = desk.fleet.hang_up(&server, row.call_id, HANG_UP_WITHIN).await.map_err(|cause| {
         tracing::warn!(call.id = %row.call_id, server.id = %server.server_id, error = %cause, "hang-up did not reach the server");
         Refusal::ServerSilent
     })?;
@@ -184,15 +208,15 @@ async fn tell_server(platform: &Platform, row: &CallRow) -> Result<(), Refusal> 
 }
 
 /// The call's row, if the caller may see it.
-async fn visible(platform: &Platform, caller: &Caller, id: &str) -> Result<CallRow, Refusal> {
-    let row = call_row(platform, id).await?;
+async fn visible(desk: &Desk, caller: &Caller, id: &str) -> Result<CallRow, Refusal> {
+    let row = call_row(&*desk.calls, id).await?;
     row.filter(|row| caller.may_use(&row.bot_id)).ok_or(Refusal::NotFound("call"))
 }
 
 /// The row under an id as it came in a path; a fenced id is no call.
-pub(crate) async fn call_row(platform: &Platform, id: &str) -> Result<Option<CallRow>, StoreError> {
+pub(crate) async fn call_row(calls: &dyn Calls, id: &str) -> Result<Option<CallRow>, StoreError> {
     let Ok(id) = CallId::parse(id) else { return Ok(None) };
-    Ok(match platform.tables.calls.get(id).await? {
+    Ok(match calls.get(id).await? {
         Some(CallEntry::Call(row)) => Some(*row),
         Some(CallEntry::Fenced(_)) | None => None,
     })
@@ -200,14 +224,15 @@ pub(crate) async fn call_row(platform: &Platform, id: &str) -> Result<Option<Cal
 
 /// `{call_id}.wav?token=…`: whoever has the URL may listen; the token is its only key.
 async fn recording(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Path(file): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let missing = || Refusal::NotFound("recording");
     let id = file.strip_suffix(".wav").ok_or_else(missing)?;
     let token = query.iter().find(|(name, _)| name == "token").map_or("", |(_, token)| token);
-    let row = call_row(&platform, id).await?.filter(|row| is_token(token, &row.recording_token)).ok_or_else(missing)?;
+    let row =
+        call_row(&*desk.calls, id).await?.filter(|row| is_token(token, &row.recording_token)).ok_or_else(missing)?;
     match row.recording_status {
         _ if row.state != CallState::Ended => Err(Refusal::RecordingPending),
         RecordingStatus::Pending => Err(Refusal::RecordingPending),
@@ -217,7 +242,7 @@ async fn recording(
         RecordingStatus::Lost => Err(Refusal::RecordingLost),
         RecordingStatus::None => Err(missing()),
         RecordingStatus::Complete | RecordingStatus::Partial => {
-            let url = platform.outside.objects.presign(&CallObjects::of(&row).recording(), PRESIGNED_FOR).await?;
+            let url = desk.archive.objects.presign(&CallObjects::of(&row).recording(), PRESIGNED_FOR).await?;
             redirect(&url)
         }
     }

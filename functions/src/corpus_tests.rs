@@ -18,7 +18,7 @@ fn corpus() -> Value {
 fn world() -> (World, Router) {
     let world = World::new();
     world.key("sk_test_admin", |row| row.role = Role::Admin);
-    let app = crate::router::api(world.platform());
+    let app = crate::router::api(&world.platform());
     (world, app)
 }
 
@@ -45,7 +45,7 @@ fn analysed(world: &World, given: &Value) -> CallRow {
 async fn pushed(world: &World, call: &CallRow) -> domain::ports::OutboundRequest {
     world.outbound([status(200)]);
     for channel in [None, Some(Channel::Push)] {
-        push::handle(&world.platform(), &Job { call_id: call.call_id, channel }).await.unwrap();
+        push::handle(&world.desk(), &Job { call_id: call.call_id, channel }).await.unwrap();
     }
     world.requests().pop().expect("one request")
 }

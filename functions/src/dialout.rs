@@ -3,9 +3,12 @@
 
 mod once;
 mod placing;
+mod reads;
 mod trunks;
 
-use axum::extract::State;
+use std::sync::Arc;
+
+use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -16,7 +19,7 @@ use domain::dialout::{DialoutRequest, PlacedNumbers, parse};
 use domain::fleet::{DialCommand, ServerRow};
 use domain::idempotency::BodyHash;
 use domain::ids::CallId;
-use domain::ports::mint_call_id;
+use domain::ports::{Bots, Calls, Clock, Entropy, Fleet, Idempotency, Servers, Trunks, mint_call_id};
 use domain::secret::Personal;
 use domain::trunk::Trunk;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -25,21 +28,50 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
-use crate::auth::Authenticated;
+use crate::auth::{self, Authenticated};
 use crate::body::CappedBody;
 use crate::fleet_health::believable;
-use crate::platform::Platform;
+use crate::memory::Memory;
+use crate::platform::PlacingBudget;
 use crate::problem::{Refusal, dress};
-use crate::turns::Arrived;
+use crate::spend;
+use crate::turns::{Arrived, Turns};
+use reads::Reads;
 use trunks::Wanted;
 
-pub(crate) fn routes() -> Router<Platform> {
+/// What it takes to place a call.
+#[derive(Clone, derive_more::Debug)]
+#[debug("dialout::Desk")]
+pub struct Desk {
+    pub auth: auth::Desk,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub bots: Arc<dyn Bots>,
+    pub trunks: Arc<dyn Trunks>,
+    pub calls: Arc<dyn Calls>,
+    pub idempotency: Arc<dyn Idempotency>,
+    pub servers: Arc<dyn Servers>,
+    pub fleet: Arc<dyn Fleet>,
+    pub spend: spend::Desk,
+    pub turns: Arc<Turns>,
+    /// Of what was read a moment ago; lost, it is read again.
+    pub memory: Arc<Memory>,
+    pub placing: PlacingBudget,
+}
+
+impl FromRef<Desk> for auth::Desk {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.auth.clone()
+    }
+}
+
+pub(crate) fn routes() -> Router<Desk> {
     Router::new().route("/api/v1/dialout", post(dialout))
 }
 
 /// This function's routes alone.
-pub fn router(platform: Platform) -> Router {
-    dress(routes().with_state(platform))
+pub fn router(desk: Desk) -> Router {
+    dress(routes().with_state(desk))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,13 +102,13 @@ impl IntoResponse for Answer {
 }
 
 async fn dialout(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Arrived(arrived): Arrived,
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
     body: CappedBody,
 ) -> Result<Answer, Refusal> {
-    let answer = answer(platform, caller, &headers, &body, arrived).await;
+    let answer = answer(desk, caller, &headers, &body, arrived).await;
     let outcome = match &answer {
         Ok(Answer { replayed: false, .. }) => "accepted",
         Ok(Answer { replayed: true, .. }) => "replayed",
@@ -87,7 +119,7 @@ async fn dialout(
 }
 
 async fn answer(
-    platform: Platform,
+    desk: Desk,
     caller: Caller,
     headers: &HeaderMap,
     body: &CappedBody,
@@ -98,7 +130,7 @@ async fn answer(
         return Err(Refusal::Invalid(request.unknown_as_errors()));
     }
     let key = once::key(&caller, headers)?;
-    let dialout = Dialout { platform, caller, request, started };
+    let dialout = Dialout::new(desk, caller, request, started);
     match key {
         None => dialout.place_new().await,
         Some(key) => {
@@ -115,38 +147,63 @@ async fn answer(
 
 /// A request that is in order, and has yet to be judged by its bot, trunk and the fleet.
 struct Dialout {
-    platform: Platform,
+    desk: Desk,
     caller: Caller,
     request: DialoutRequest,
+    reads: Reads,
     /// When it arrived.
     started: Instant,
 }
 
 impl Dialout {
+    fn new(desk: Desk, caller: Caller, request: DialoutRequest, started: Instant) -> Self {
+        let reads = Reads::new(desk.clone());
+        Self { desk, caller, request, reads, started }
+    }
+
     async fn place_new(self) -> Result<Answer, Refusal> {
-        let call_id = mint_call_id(&*self.platform.outside.clock, &*self.platform.outside.entropy);
+        let call_id = mint_call_id(&*self.desk.clock, &*self.desk.entropy);
         self.place_as(call_id).await?;
         Ok(Answer { call_id, replayed: false })
     }
 
+    /// Reads what the call will need, if nobody else waits to read.
+    async fn read_ahead(&self) {
+        if self.caller.may_use(&self.request.bot_id)
+            && let Some(_alone) = self.desk.turns.ahead()
+        {
+            self.reads.ahead(&self.request).await;
+        }
+    }
+
     /// Checks what is left to be checked, and finds a server; `Ok` when one holds the call.
     async fn place_as(self, call_id: CallId) -> Result<(), Refusal> {
-        let Self { platform, caller, request, started } = self;
-        let _turn = platform.turns.dialout(started + platform.settings.placing.turn()).await.ok_or(Refusal::Busy)?;
-        let give_up = started + platform.settings.placing.total;
-        let Ok(bot) = timeout_at(give_up, open_bot(&platform, &caller, &request)).await else {
+        let Self { desk, caller, request, reads, started } = self;
+        if !caller.may_use(&request.bot_id) {
+            return Err(MISSING);
+        }
+        let _turn = desk.turns.dialout(started + desk.placing.turn()).await.ok_or(Refusal::Busy)?;
+        let give_up = started + desk.placing.total;
+        let open = async {
+            reads.ahead(&request).await;
+            open_bot(&desk, &reads, &request).await
+        };
+        let Ok(bot) = timeout_at(give_up, open).await else {
             return Err(placing::silent().into());
         };
         let bot = bot?;
-        let wanted = Wanted { call_id, bot: &bot, request: &request, caller: &caller, started, give_up };
-        trunks::carry(&platform, &wanted).await
+        let wanted = Wanted { call_id, bot: &bot, request: &request, caller: &caller, reads: &reads, started, give_up };
+        trunks::carry(&desk, &wanted).await
     }
 }
 
+/// All that keeps a caller from a bot is the same 404: there is none, it is not enabled, or not the caller's to use.
+const MISSING: Refusal = Refusal::NotFound("bot");
+
 /// The bot, if it may be called through now.
-async fn open_bot(platform: &Platform, caller: &Caller, request: &DialoutRequest) -> Result<Bot, Refusal> {
-    let now = platform.outside.clock.now();
-    let bot = callable_bot(platform, caller, request).await?;
+async fn open_bot(desk: &Desk, reads: &Reads, request: &DialoutRequest) -> Result<Arc<Bot>, Refusal> {
+    let now = desk.clock.now();
+    let bot = reads.bot(&request.bot_id).await?.filter(|bot| bot.enabled).ok_or(MISSING)?;
     if bot.hours.is_open(now) {
         Ok(bot)
     } else {
@@ -164,15 +221,6 @@ fn is_strict(headers: &HeaderMap) -> bool {
     preferences
         .map(|text| text.replace([' ', '"'], ""))
         .any(|preference| preference.eq_ignore_ascii_case("handling=strict"))
-}
-
-/// The bot, if there is one, it is enabled, and the caller may use it: all else is the same 404.
-async fn callable_bot(platform: &Platform, caller: &Caller, request: &DialoutRequest) -> Result<Bot, Refusal> {
-    let missing = Refusal::NotFound("bot");
-    if !caller.may_use(&request.bot_id) {
-        return Err(missing);
-    }
-    platform.tables.bots.get(&request.bot_id).await?.filter(|bot| bot.enabled).ok_or(missing)
 }
 
 fn command(wanted: &Wanted<'_>, trunk: &Trunk, numbers: PlacedNumbers) -> placing::Draft {

@@ -4,15 +4,16 @@
 //!
 //! A delivery still under way is stopped: what a person had erased is not sent on afterwards.
 
+use std::sync::Arc;
+
 use domain::call::CallRow;
 use domain::ids::CallId;
 use domain::phone::{E164, spellings};
-use domain::ports::{CallEntry, StoreError};
+use domain::ports::{CallEntry, Calls, Housekeeping, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::forget::{erase, is_over, pending};
-use crate::platform::Platform;
+use crate::forget::{self, erase, is_over, pending};
 
 /// Calls that are looked at with one read.
 const PAGE: u32 = 250;
@@ -34,12 +35,21 @@ pub struct Tally {
     pub deliveries_stopped: u64,
 }
 
+/// What it takes to erase a person.
+#[derive(Clone, derive_more::Debug)]
+#[debug("erase::Desk")]
+pub struct Desk {
+    pub calls: Arc<dyn Calls>,
+    pub housekeeping: Arc<dyn Housekeeping>,
+    pub forget: forget::Desk,
+}
+
 /// Goes on from `after`; answers what it did and where to go on, `None` at the end.
 ///
 /// # Errors
 /// When a store does not answer; asked again from the same place, it does what is left.
 pub async fn pass(
-    platform: &Platform,
+    desk: &Desk,
     number: &E164,
     dry_run: bool,
     after: Option<CallId>,
@@ -48,12 +58,12 @@ pub async fn pass(
     let mut tally = Tally::default();
     let mut after = after;
     for _ in 0..PAGES {
-        let page = platform.tables.housekeeping.with_number(&spellings, after, PAGE).await?;
+        let page = desk.housekeeping.with_number(&spellings, after, PAGE).await?;
         tally.looked_at += page.looked_at;
         for id in page.calls {
-            let Some(CallEntry::Call(row)) = platform.tables.calls.get(id).await? else { continue };
+            let Some(CallEntry::Call(row)) = desk.calls.get(id).await? else { continue };
             if spellings.iter().any(|spelling| spelling == row.customer_number()) {
-                one(platform, &row, dry_run, &mut tally).await?;
+                one(desk, &row, dry_run, &mut tally).await?;
             }
         }
         after = page.next;
@@ -64,14 +74,14 @@ pub async fn pass(
     Ok((tally, after))
 }
 
-async fn one(platform: &Platform, row: &CallRow, dry_run: bool, tally: &mut Tally) -> Result<(), StoreError> {
+async fn one(desk: &Desk, row: &CallRow, dry_run: bool, tally: &mut Tally) -> Result<(), StoreError> {
     if !is_over(row) {
         tally.unfinished += 1;
         return Ok(());
     }
-    tally.deliveries_stopped += pending(platform, row).await?.len() as u64;
+    tally.deliveries_stopped += pending(&desk.forget, row).await?.len() as u64;
     if !dry_run {
-        tally.objects += erase(platform, row).await?;
+        tally.objects += erase(&desk.forget, row).await?;
         metrics::counter!("ringfleet_calls_erased_total").increment(1);
     }
     tally.calls += 1;

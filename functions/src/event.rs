@@ -2,9 +2,11 @@
 //! It must never let one message's failure hold up the rest of its batch.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::ports::{Job, StoreError};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 /// Handles all messages at once, each by `handle`: one hanging endpoint holds up no other.
@@ -34,9 +36,11 @@ where
         return None;
     };
     let call = job.call_id;
-    match handle(job).await {
-        Ok(()) => None,
-        Err(cause) => {
+    // A panic is one message's failure, too; the hook has said where.
+    match AssertUnwindSafe(handle(job)).catch_unwind().await {
+        Ok(Ok(())) => None,
+        Err(_) => Some(id),
+        Ok(Err(cause)) => {
             tracing::warn!(call.id = %call, error = %cause, "a job failed; it comes again");
             Some(id)
         }
@@ -56,9 +60,11 @@ mod tests {
             {"messageId": "good", "body": format!(r#"{{"call_id":"{id}"}}"#)},
             {"messageId": "bad", "body": format!(r#"{{"call_id":"{id}","channel":"push"}}"#)},
             {"messageId": "junk", "body": "hello"},
+            {"messageId": "panics", "body": format!(r#"{{"call_id":"{id}","channel":"webhook"}}"#)},
         ]}))
         .unwrap();
         let answer = batch(event, |job| async move {
+            assert_ne!(job.channel, Some(domain::delivery::Channel::Webhook), "this one panics");
             if job.channel.is_some() {
                 Err(StoreError::Unavailable { what: "calls", cause: "test".into() })
             } else {
@@ -68,6 +74,6 @@ mod tests {
         .await;
         let failed: Vec<_> =
             answer.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
-        assert_eq!(failed, ["bad"]);
+        assert_eq!(failed, ["bad", "panics"]);
     }
 }

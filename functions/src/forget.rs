@@ -3,20 +3,30 @@
 //! the row is marked first, so that a crash in between leaves only objects that the next try deletes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use domain::call::{CallRow, CallState, RecordingStatus};
 use domain::delivery::{Channel, DeliveryState};
 use domain::objects::CallObjects;
-use domain::ports::{Owned, StoreError};
+use domain::ports::{Clock, Deliveries, Housekeeping, Objects, Owned, StoreError};
 use domain::result::Record;
 use domain::retention::{Kind, Part};
 use futures_util::future::try_join_all;
 
-use crate::platform::Platform;
 use crate::result::{read_json, write_json};
 
 /// Objects of one call that are deleted at once.
 const AT_ONCE: usize = 16;
+
+/// What it takes to take data away.
+#[derive(Clone, derive_more::Debug)]
+#[debug("forget::Desk")]
+pub struct Desk {
+    pub clock: Arc<dyn Clock>,
+    pub deliveries: Arc<dyn Deliveries>,
+    pub housekeeping: Arc<dyn Housekeeping>,
+    pub objects: Arc<dyn Objects>,
+}
 
 /// Whether the call is over and nothing of it is still to be stored, analysed or rendered.
 pub(crate) fn is_over(row: &CallRow) -> bool {
@@ -24,10 +34,10 @@ pub(crate) fn is_over(row: &CallRow) -> bool {
 }
 
 /// Channels whose delivery has neither got through nor been given up.
-pub(crate) async fn pending(platform: &Platform, row: &CallRow) -> Result<Vec<Channel>, StoreError> {
+pub(crate) async fn pending(desk: &Desk, row: &CallRow) -> Result<Vec<Channel>, StoreError> {
     let mut pending = Vec::new();
     for channel in Channel::ALL {
-        let delivery = platform.tables.deliveries.get(row.call_id, *channel).await?;
+        let delivery = desk.deliveries.get(row.call_id, *channel).await?;
         if delivery.is_some_and(|delivery| delivery.state == DeliveryState::Pending) {
             pending.push(*channel);
         }
@@ -39,38 +49,36 @@ pub(crate) async fn pending(platform: &Platform, row: &CallRow) -> Result<Vec<Ch
 ///
 /// # Errors
 /// When a store does not answer: what is left then goes with the next try.
-pub(crate) async fn forget(platform: &Platform, row: &CallRow, kinds: &BTreeSet<Kind>) -> Result<u64, StoreError> {
+pub(crate) async fn forget(desk: &Desk, row: &CallRow, kinds: &BTreeSet<Kind>) -> Result<u64, StoreError> {
     if !kinds.is_subset(&row.expired) {
-        platform.tables.housekeeping.mark_expired(row.call_id, kinds).await?;
+        desk.housekeeping.mark_expired(row.call_id, kinds).await?;
     }
     let gone: BTreeSet<Kind> = row.expired.union(kinds).copied().collect();
     let said_or_brought = [Kind::Transcript, Kind::Variables].iter().any(|kind| gone.contains(kind));
     let folder = CallObjects::of(row).folder();
     let mut doomed = Vec::new();
-    for key in platform.outside.objects.list(&folder).await? {
+    for key in desk.objects.list(&folder).await? {
         let part = Part::of(key.strip_prefix(&folder).unwrap_or_default());
-        if part.goes_with(&gone)
-            || (part == Part::Record && said_or_brought && !cut(platform, row, &key, &gone).await?)
-        {
+        if part.goes_with(&gone) || (part == Part::Record && said_or_brought && !cut(desk, row, &key, &gone).await?) {
             doomed.push(key);
         }
     }
-    delete(platform, &doomed).await?;
+    delete(desk, &doomed).await?;
     if said_or_brought {
         for channel in Channel::ALL {
-            platform.tables.housekeeping.blank_answers(row.call_id, *channel).await?;
+            desk.housekeeping.blank_answers(row.call_id, *channel).await?;
         }
     }
     Ok(doomed.len() as u64)
 }
 
 /// Leaves of a record what is not due; `false` if it can't be read, and can't stay for that.
-async fn cut(platform: &Platform, row: &CallRow, key: &str, gone: &BTreeSet<Kind>) -> Result<bool, StoreError> {
-    match read_json::<Record>(platform, key).await {
+async fn cut(desk: &Desk, row: &CallRow, key: &str, gone: &BTreeSet<Kind>) -> Result<bool, StoreError> {
+    match read_json::<Record>(&*desk.objects, key).await {
         Ok(Some(record)) => {
             let left = record.clone().without(gone);
             if left != record {
-                write_json(platform, key, &left).await?;
+                write_json(&*desk.objects, key, &left).await?;
             }
             Ok(true)
         }
@@ -87,12 +95,12 @@ async fn cut(platform: &Platform, row: &CallRow, key: &str, gone: &BTreeSet<Kind
 ///
 /// # Errors
 /// When a store does not answer, or the call is not over.
-pub(crate) async fn forget_call(platform: &Platform, row: &CallRow) -> Result<u64, StoreError> {
-    let objects = empty_folder(platform, row).await?;
+pub(crate) async fn forget_call(desk: &Desk, row: &CallRow) -> Result<u64, StoreError> {
+    let objects = empty_folder(desk, row).await?;
     for channel in Channel::ALL {
-        platform.tables.housekeeping.forget_delivery(row.call_id, *channel).await?;
+        desk.housekeeping.forget_delivery(row.call_id, *channel).await?;
     }
-    platform.tables.housekeeping.forget_call(row.call_id).await?;
+    desk.housekeeping.forget_call(row.call_id).await?;
     Ok(objects)
 }
 
@@ -101,14 +109,14 @@ pub(crate) async fn forget_call(platform: &Platform, row: &CallRow) -> Result<u6
 ///
 /// # Errors
 /// When a store does not answer.
-pub(crate) async fn erase(platform: &Platform, row: &CallRow) -> Result<u64, StoreError> {
+pub(crate) async fn erase(desk: &Desk, row: &CallRow) -> Result<u64, StoreError> {
     let kinds = BTreeSet::from([Kind::Recording, Kind::Transcript, Kind::Variables]);
-    platform.tables.housekeeping.mark_expired(row.call_id, &kinds).await?;
-    let objects = empty_folder(platform, row).await?;
+    desk.housekeeping.mark_expired(row.call_id, &kinds).await?;
+    let objects = empty_folder(desk, row).await?;
     for channel in Channel::ALL {
-        platform.tables.housekeeping.forget_delivery(row.call_id, *channel).await?;
+        desk.housekeeping.forget_delivery(row.call_id, *channel).await?;
     }
-    match platform.tables.housekeeping.anonymise(row.call_id, platform.outside.clock.now()).await? {
+    match desk.housekeeping.anonymise(row.call_id, desk.clock.now()).await? {
         Owned::Written => Ok(objects),
         Owned::Lost => {
             Err(StoreError::Unavailable { what: "calls", cause: format!("call {} changed meanwhile", row.call_id) })
@@ -116,15 +124,15 @@ pub(crate) async fn erase(platform: &Platform, row: &CallRow) -> Result<u64, Sto
     }
 }
 
-async fn empty_folder(platform: &Platform, row: &CallRow) -> Result<u64, StoreError> {
-    let keys = platform.outside.objects.list(&CallObjects::of(row).folder()).await?;
-    delete(platform, &keys).await?;
+async fn empty_folder(desk: &Desk, row: &CallRow) -> Result<u64, StoreError> {
+    let keys = desk.objects.list(&CallObjects::of(row).folder()).await?;
+    delete(desk, &keys).await?;
     Ok(keys.len() as u64)
 }
 
-async fn delete(platform: &Platform, keys: &[String]) -> Result<(), StoreError> {
+async fn delete(desk: &Desk, keys: &[String]) -> Result<(), StoreError> {
     for some in keys.chunks(AT_ONCE) {
-        try_join_all(some.iter().map(|key| platform.outside.objects.delete(key))).await?;
+        try_join_all(some.iter().map(|key| desk.objects.delete(key))).await?;
     }
     Ok(())
 }

@@ -7,15 +7,20 @@ mod operators;
 mod refusals;
 
 use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
+use http::HeaderValue;
+use http::header::LOCATION;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::platform::Platform;
 use crate::problem::dress;
 
 /// Where the description lies.
 pub const PATH: &str = "/openapi.json";
+/// Where people read it.
+const PAGE: &str = "/docs";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,7 +43,7 @@ struct Key;
 
 impl utoipa::Modify for Key {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let scheme = ApiKeyValue::with_description("X-API-Key", "A key that the platform minted or an admin imported");
+        let scheme = ApiKeyValue::with_description("X-API-Key", "A key that the desk minted or an admin imported");
         let components = api.components.get_or_insert_default();
         components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(scheme)));
     }
@@ -54,15 +59,26 @@ pub fn description() -> utoipa::openapi::OpenApi {
     all
 }
 
-pub(crate) fn routes() -> Router<Platform> {
-    // No validator: the page must ask nobody but this platform.
-    let config = Config::default().validator_url("none").try_it_out_enabled(true);
-    SwaggerUi::new("/docs").url(PATH, description()).config(config).into()
+pub(crate) fn routes() -> Router {
+    // No validator: the page must ask nobody but this platform. And beside itself: below the stage of an API Gateway it
+    // does not lie where this function believes.
+    let config = Config::new([format!("..{PATH}")]).validator_url("none").try_it_out_enabled(true);
+    let page: Router = SwaggerUi::new(PAGE).url(PATH, description()).config(config).into();
+    page.layer(map_response(beside))
+}
+
+/// The page's own redirect, `/docs` to `/docs/`, from where the browser believes to be.
+async fn beside(mut response: Response) -> Response {
+    let to_page = |to: &HeaderValue| to.as_bytes().strip_suffix(b"/") == Some(PAGE.as_bytes());
+    if response.headers().get(LOCATION).is_some_and(to_page) {
+        response.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
+    }
+    response
 }
 
 /// This function's routes alone.
-pub fn router(platform: Platform) -> Router {
-    dress(routes().with_state(platform))
+pub fn router() -> Router {
+    dress(routes())
 }
 
 #[cfg(test)]

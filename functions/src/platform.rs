@@ -1,5 +1,7 @@
-//! What every handler is given: the ports, and the deployment's settings.
+//! All ports and settings together, for the process that serves every function; each function is given its part of it.
 //! It must never choose an adapter or read the environment; a main builds it once.
+
+mod desks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +10,13 @@ use std::time::Duration;
 use domain::delivery::Schedule;
 use domain::endpoint::BreakerRules;
 pub use domain::ports::Tables;
-use domain::ports::{Clock, Entropy, Fleet, Objects, Outbound, Queues, Seal, Secrets};
+use domain::ports::{Clock, Egress, Entropy, Fleet, Objects, Outbound, Queues, Seal, Secrets};
 use domain::secret::SecretString;
 use domain::spend::Prices;
 use ipnet::IpNet;
 
 use crate::auth::Doorman;
+use crate::memory::Memory;
 use crate::turns::Turns;
 
 /// Everything else outside of a handler.
@@ -23,6 +26,7 @@ pub struct Outside {
     pub entropy: Arc<dyn Entropy>,
     pub objects: Arc<dyn Objects>,
     pub queues: Arc<dyn Queues>,
+    pub egress: Arc<dyn Egress>,
     pub outbound: Arc<dyn Outbound>,
     pub fleet: Arc<dyn Fleet>,
     pub secrets: Arc<dyn Secrets>,
@@ -35,10 +39,12 @@ pub struct Platform {
     pub tables: Tables,
     pub outside: Outside,
     pub settings: Arc<Settings>,
-    /// Slows down who fails to authenticate. The one thing that is remembered from request to request: lost, it costs
-    /// nothing but its effect, and it is never asked whether a key is good.
+    /// Slows down who fails to authenticate; lost, it costs nothing but its effect, and it is never asked whether a key
+    /// is good.
     pub doorman: Arc<Doorman>,
     pub turns: Arc<Turns>,
+    /// What was read a moment ago; lost, it is read again.
+    pub memory: Arc<Memory>,
 }
 
 impl fmt::Debug for Outside {

@@ -22,6 +22,8 @@ use utoipa::ToSchema;
 
 use crate::push::resend::NotResent;
 
+pub mod gateway;
+
 /// Everything a handler may refuse with.
 #[derive(Debug, Error)]
 pub enum Refusal {
@@ -84,6 +86,12 @@ pub enum Refusal {
     Store(#[from] StoreError),
     #[error("something failed inside")]
     Internal,
+    #[error("more requests come in than this deployment takes; try again")]
+    Throttled,
+    #[error("no function answered; what became of the request is not known here")]
+    Unanswered,
+    #[error("the request is not readable: send HTTP with a well-formed path, query and headers")]
+    Unreadable,
 }
 
 /// The whole table: status, machine word, title.
@@ -121,6 +129,8 @@ fn facts(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
         Refusal::Store(StoreError::Unavailable { .. }) => {
             (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
         }
+        Refusal::Throttled | Refusal::Unanswered => (S::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+        Refusal::Unreadable => (S::BAD_REQUEST, "bad_request", "Bad request"),
         Refusal::Store(_) | Refusal::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
     }
 }
@@ -148,9 +158,11 @@ fn retry_after(refusal: &Refusal) -> Option<Duration> {
         Refusal::TrunkLimit | Refusal::NoCapacity | Refusal::RecordingPending => Duration::from_secs(5),
         Refusal::NotResent(NotResent::TryRunning { wait, .. }) => (*wait).max(Duration::from_secs(1)),
         Refusal::NotResent(NotResent::NotRendered { .. } | NotResent::CallLive) => Duration::from_secs(30),
-        Refusal::Busy | Refusal::ServerSilent | Refusal::Store(StoreError::Unavailable { .. }) => {
-            Duration::from_secs(2)
-        }
+        Refusal::Busy
+        | Refusal::ServerSilent
+        | Refusal::Throttled
+        | Refusal::Unanswered
+        | Refusal::Store(StoreError::Unavailable { .. }) => Duration::from_secs(2),
         _ => return None,
     })
 }

@@ -13,22 +13,38 @@
 //! replaced as a whole does not block `reap` for ever; it is still knocked at.
 
 mod ending;
+mod gauges;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use domain::call::CallRow;
 use domain::fleet::ServerRow;
 use domain::ids::{Owner, ServerId};
-use domain::ports::StoreError;
+use domain::ports::{Calls, Clock, Fleet, Queues, Servers, StoreError};
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::platform::Platform;
+use crate::platform::ReapLimits;
+use crate::salvage;
 
 /// The next event comes after this long; the last pass must have begun before.
 const MINUTE: Duration = Duration::from_secs(55);
+
+/// What it takes to end the calls of lost servers.
+#[derive(Clone, derive_more::Debug)]
+#[debug("reap::Desk")]
+pub struct Desk {
+    pub clock: Arc<dyn Clock>,
+    pub calls: Arc<dyn Calls>,
+    pub servers: Arc<dyn Servers>,
+    pub fleet: Arc<dyn Fleet>,
+    pub queues: Arc<dyn Queues>,
+    pub salvage: salvage::Desk,
+    pub reap: ReapLimits,
+}
 
 /// What one pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,11 +59,13 @@ pub struct Report {
 ///
 /// # Errors
 /// When a table does not answer; a single call's failure is logged, and the next pass takes it up again.
-pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
-    let now = platform.outside.clock.now();
+pub async fn pass(desk: &Desk) -> Result<Report, StoreError> {
+    let now = desk.clock.now();
+    let rows = desk.servers.all().await?;
+    gauges::tell(rows.clone(), now);
     let servers: HashMap<ServerId, ServerRow> =
-        platform.tables.servers.all().await?.into_iter().map(|server| (server.server_id.clone(), server)).collect();
-    if majority_is_silent(platform, servers.values(), now) {
+        rows.into_iter().map(|server| (server.server_id.clone(), server)).collect();
+    if majority_is_silent(desk, servers.values(), now) {
         metrics::counter!("ringfleet_reap_stopped_total").increment(1);
         tracing::error!(
             alarm = "reap_stopped",
@@ -56,16 +74,16 @@ pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
         );
         return Ok(Report { alarm: true, ..Report::default() });
     }
-    let owners: HashSet<Owner> = platform.tables.calls.owners_of_open().await?.into_iter().collect();
-    let silent = knock_at_silent(platform, &servers, &owners, now).await;
+    let owners: HashSet<Owner> = desk.calls.owners_of_open().await?.into_iter().collect();
+    let silent = knock_at_silent(desk, &servers, &owners, now).await;
     let mut report = Report::default();
     for owner in &owners {
         let fate = fate(&servers, &silent, owner);
-        let ended = end_calls(platform, owner, fate, servers.get(&owner.server_id), now).await?;
+        let ended = end_calls(desk, owner, fate, servers.get(&owner.server_id), now).await?;
         report.servers_gone += u32::from(fate == Fate::Gone);
         report.calls_ended += ended;
     }
-    forget_old_rows(platform, &servers, &owners, now).await;
+    forget_old_rows(desk, &servers, &owners, now).await;
     Ok(report)
 }
 
@@ -73,28 +91,28 @@ pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
 ///
 /// # Errors
 /// The last pass's, if it failed.
-pub async fn for_a_minute(platform: &Platform) -> Result<(), StoreError> {
-    let every = platform.settings.reap.every.max(Duration::from_secs(1));
+pub async fn for_a_minute(desk: &Desk) -> Result<(), StoreError> {
+    let every = desk.reap.every.max(Duration::from_secs(1));
     let end = tokio::time::Instant::now() + MINUTE.saturating_sub(every);
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let last = pass(platform).await.map(|_| ());
+        let last = pass(desk).await.map(|_| ());
         if tokio::time::Instant::now() >= end {
             return last;
         }
     }
 }
 
-fn is_silent(platform: &Platform, server: &ServerRow, now: Timestamp) -> bool {
-    server.age_seconds(now) > platform.settings.reap.stale.as_secs_f64()
+fn is_silent(desk: &Desk, server: &ServerRow, now: Timestamp) -> bool {
+    server.age_seconds(now) > desk.reap.stale.as_secs_f64()
 }
 
-fn majority_is_silent<'a>(platform: &Platform, servers: impl Iterator<Item = &'a ServerRow>, now: Timestamp) -> bool {
-    let remembered = platform.settings.reap.forgotten.as_secs_f64();
+fn majority_is_silent<'a>(desk: &Desk, servers: impl Iterator<Item = &'a ServerRow>, now: Timestamp) -> bool {
+    let remembered = desk.reap.forgotten.as_secs_f64();
     let known: Vec<&ServerRow> = servers.filter(|server| server.age_seconds(now) <= remembered).collect();
-    let silent = known.iter().filter(|server| is_silent(platform, server, now)).count();
+    let silent = known.iter().filter(|server| is_silent(desk, server, now)).count();
     known.len() >= 3 && silent * 2 > known.len()
 }
 
@@ -118,17 +136,16 @@ fn fate(servers: &HashMap<ServerId, ServerRow>, gone: &HashSet<Owner>, owner: &O
 
 /// Knocks at every silent server that owns a live call, all at once; answers the owners that are gone.
 async fn knock_at_silent(
-    platform: &Platform,
+    desk: &Desk,
     servers: &HashMap<ServerId, ServerRow>,
     owners: &HashSet<Owner>,
     now: Timestamp,
 ) -> HashSet<Owner> {
     let mut knocks = JoinSet::new();
-    for server in servers.values().filter(|server| is_silent(platform, server, now) && owners.contains(&server.owner()))
-    {
-        let (platform, server) = (platform.clone(), server.clone());
+    for server in servers.values().filter(|server| is_silent(desk, server, now) && owners.contains(&server.owner())) {
+        let (desk, server) = (desk.clone(), server.clone());
         knocks.spawn(async move {
-            let answer = platform.outside.fleet.alive(&server, platform.settings.reap.knock).await;
+            let answer = desk.fleet.alive(&server, desk.reap.knock).await;
             let is_here = answer.is_ok_and(|alive| alive.server_id == server.server_id && alive.epoch == server.epoch);
             (!is_here).then(|| server.owner())
         });
@@ -137,20 +154,20 @@ async fn knock_at_silent(
 }
 
 async fn end_calls(
-    platform: &Platform,
+    desk: &Desk,
     owner: &Owner,
     fate: Fate,
     server: Option<&ServerRow>,
     now: Timestamp,
 ) -> Result<u32, StoreError> {
     let mut ended = 0;
-    for row in platform.tables.calls.open_on(&owner.server_id).await?.into_iter().filter(|row| row.owner == *owner) {
-        if !is_lost(platform, &row, fate, server, now).await {
+    for row in desk.calls.open_on(&owner.server_id).await?.into_iter().filter(|row| row.owner == *owner) {
+        if !is_lost(desk, &row, fate, server, now).await {
             continue;
         }
         // Heartbeats of a later incarnation say nothing about this call.
         let last_seen = server.filter(|server| server.epoch == owner.epoch).map(|server| server.heartbeat_at);
-        match ending::end(platform, &row, last_seen).await {
+        match ending::end(desk, &row, last_seen).await {
             Ok(true) => ended += 1,
             Ok(false) => {}
             Err(cause) => {
@@ -161,38 +178,33 @@ async fn end_calls(
     Ok(ended)
 }
 
-async fn is_lost(platform: &Platform, row: &CallRow, fate: Fate, server: Option<&ServerRow>, now: Timestamp) -> bool {
-    let limits = &platform.settings.reap;
+async fn is_lost(desk: &Desk, row: &CallRow, fate: Fate, server: Option<&ServerRow>, now: Timestamp) -> bool {
+    let limits = &desk.reap;
     match fate {
         Fate::Gone => true,
         Fate::Unknown => row.started_at + limits.unknown_server <= now,
         Fate::Alive if row.deadline + limits.overdue > now => false,
-        Fate::Alive => !still_held(platform, row, server, now).await,
+        Fate::Alive => !still_held(desk, row, server, now).await,
     }
 }
 
 /// Asks a living server to end a call that is past its deadline; one that has it gets as long again to do so.
-async fn still_held(platform: &Platform, row: &CallRow, server: Option<&ServerRow>, now: Timestamp) -> bool {
-    let limits = &platform.settings.reap;
+async fn still_held(desk: &Desk, row: &CallRow, server: Option<&ServerRow>, now: Timestamp) -> bool {
+    let limits = &desk.reap;
     let Some(server) = server else { return false };
     tracing::warn!(call.id = %row.call_id, server.id = %server.server_id, "a call is past its deadline");
-    let told = platform.outside.fleet.hang_up(server, row.call_id, limits.knock).await;
+    let told = desk.fleet.hang_up(server, row.call_id, limits.knock).await;
     let patience = row.deadline + limits.overdue + limits.overdue > now;
     patience && !matches!(told, Ok(false))
 }
 
 /// Takes rows of servers off that are silent for long and own nothing; one that lives after all puts its row again.
-async fn forget_old_rows(
-    platform: &Platform,
-    servers: &HashMap<ServerId, ServerRow>,
-    owners: &HashSet<Owner>,
-    now: Timestamp,
-) {
-    let remembered = platform.settings.reap.forgotten.as_secs_f64();
+async fn forget_old_rows(desk: &Desk, servers: &HashMap<ServerId, ServerRow>, owners: &HashSet<Owner>, now: Timestamp) {
+    let remembered = desk.reap.forgotten.as_secs_f64();
     for server in
         servers.values().filter(|server| server.age_seconds(now) > remembered && !owners.contains(&server.owner()))
     {
-        if let Err(cause) = platform.tables.servers.retire(&server.owner()).await {
+        if let Err(cause) = desk.servers.retire(&server.owner()).await {
             tracing::warn!(server.id = %server.server_id, error = %cause, "an old server row was not removed");
         }
     }

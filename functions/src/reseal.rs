@@ -3,20 +3,27 @@
 //! It must never write over what somebody else wrote meanwhile, and never touch a secret that does not open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use domain::ports::{SealedCursor, SealedRow, StoreError};
+use domain::ports::{Seal, SealedCursor, SealedRow, SealedRows, StoreError};
 use domain::secret::{Sealed, for_each_secret};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-
-use crate::platform::Platform;
 
 /// Rows that are read at once, and reads of one request: API Gateway waits for 29 s.
 const PAGE: u32 = 50;
 const PAGES: u32 = 20;
 /// Rows written after which a request answers.
 const ENOUGH: u64 = 100;
+
+/// What it takes to seal everything anew.
+#[derive(Clone, derive_more::Debug)]
+#[debug("reseal::Desk")]
+pub struct Desk {
+    pub sealed_rows: Arc<dyn SealedRows>,
+    pub seal: Arc<dyn Seal>,
+}
 
 /// What was found and done, of one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -37,20 +44,16 @@ pub struct Tally {
 ///
 /// # Errors
 /// When a store does not answer; asked again from the same place, it does what is left.
-pub async fn pass(
-    platform: &Platform,
-    dry_run: bool,
-    from: SealedCursor,
-) -> Result<(Tally, Option<SealedCursor>), StoreError> {
+pub async fn pass(desk: &Desk, dry_run: bool, from: SealedCursor) -> Result<(Tally, Option<SealedCursor>), StoreError> {
     let mut tally = Tally::default();
     let mut written = 0;
     let mut next = Some(from);
     for _ in 0..PAGES {
         let Some(from) = next else { break };
-        let (rows, after) = platform.tables.sealed_rows.page(&from, PAGE).await?;
+        let (rows, after) = desk.sealed_rows.page(&from, PAGE).await?;
         next = after;
         for row in rows {
-            written += one(platform, &row, dry_run, &mut tally).await?;
+            written += one(desk, &row, dry_run, &mut tally).await?;
         }
         if written >= ENOUGH {
             break;
@@ -60,14 +63,14 @@ pub async fn pass(
 }
 
 /// Answers how many rows it wrote.
-async fn one(platform: &Platform, row: &SealedRow, dry_run: bool, tally: &mut Tally) -> Result<u64, StoreError> {
+async fn one(desk: &Desk, row: &SealedRow, dry_run: bool, tally: &mut Tally) -> Result<u64, StoreError> {
     tally.looked_at += 1;
-    let mut found = read(platform, row)?;
+    let mut found = read(desk, row)?;
     let old = std::mem::take(&mut found.old);
     let fresh: u64 = old.values().sum();
     tally.unopenable += found.unopenable;
     let writes = !dry_run && fresh > 0;
-    let written = writes && platform.tables.sealed_rows.reseal(row, &found.document).await?;
+    let written = writes && desk.sealed_rows.reseal(row, &found.document).await?;
     if written {
         tally.resealed += fresh;
         *found.kept.entry(found.newest).or_default() += fresh;
@@ -94,8 +97,8 @@ struct Found {
     unopenable: u64,
 }
 
-fn read(platform: &Platform, row: &SealedRow) -> Result<Found, StoreError> {
-    let seal = &platform.outside.seal;
+fn read(desk: &Desk, row: &SealedRow) -> Result<Found, StoreError> {
+    let seal = &desk.seal;
     let newest = seal.keys().into_iter().next().unwrap_or_default();
     // The parser's words may quote what it read.
     let unreadable = |_| StoreError::Corrupt { what: "sealed rows", cause: format!("{:?} is no JSON", row.place) };

@@ -1,10 +1,12 @@
 //! The result of an ended call, put together from its row and its objects.
 //! It must never write, and never answer anything but what lies there: a missing object is an empty part.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use domain::call::{AnalysisStatus, Brought, CallRow, RecordingStatus};
 use domain::objects::CallObjects;
-use domain::ports::StoreError;
+use domain::ports::{Objects, StoreError};
 use domain::result::{CallResult, Record};
 use domain::retention::Kind;
 use domain::variables::Fields;
@@ -13,7 +15,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::platform::Platform;
+/// Where results lie, and how they are named to the outside.
+#[derive(Clone, derive_more::Debug)]
+#[debug("Archive")]
+pub struct Archive {
+    pub objects: Arc<dyn Objects>,
+    /// Where clients reach this API, without a trailing slash; recording URLs begin with it.
+    pub public_url: Arc<str>,
+}
+
+impl Archive {
+    pub fn new(objects: Arc<dyn Objects>, public_url: &str) -> Self {
+        Self { objects, public_url: public_url.trim_end_matches('/').into() }
+    }
+}
 
 /// What `analysis.json` holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -38,23 +53,22 @@ impl Ended {
     ///
     /// # Errors
     /// When the bucket does not answer, or holds something unreadable.
-    pub async fn read(platform: &Platform, row: &CallRow) -> Result<Option<Self>, StoreError> {
+    pub async fn read(archive: &Archive, row: &CallRow) -> Result<Option<Self>, StoreError> {
         if row.end_reason.is_none() {
             return Ok(None);
         }
-        let record = record(platform, row).await?.unwrap_or_default();
-        let analysis = analysis(platform, row).await?;
-        Ok(Self::of(platform, row, record, analysis.analysis))
+        let record = record(&*archive.objects, row).await?.unwrap_or_default();
+        let analysis = analysis(&*archive.objects, row).await?;
+        Ok(Self::of(&archive.public_url, row, record, analysis.analysis))
     }
 
     /// As [`Ended::read`], of parts that are at hand.
-    pub fn of(platform: &Platform, row: &CallRow, record: Record, analysis: Map<String, Value>) -> Option<Self> {
+    pub fn of(public_url: &str, row: &CallRow, record: Record, analysis: Map<String, Value>) -> Option<Self> {
         let record = record.without(&row.expired);
         let analysis = if row.expired.contains(&Kind::Transcript) { Map::new() } else { analysis };
         let variables =
             record.variables.as_deref().and_then(|raw| Fields::of_object(raw.get())).unwrap_or_default().stringified();
-        let mut result =
-            CallResult::of(row, &record, analysis, variables, recording_url(&platform.settings.public_url, row))?;
+        let mut result = CallResult::of(row, &record, analysis, variables, recording_url(public_url, row))?;
         if row.expired.contains(&Kind::Recording) {
             result.recording_status = RecordingStatus::None;
         }
@@ -77,29 +91,29 @@ pub fn recording_url(public_url: &str, row: &CallRow) -> String {
 ///
 /// # Errors
 /// When the bucket does not answer, or holds something unreadable.
-pub async fn record(platform: &Platform, row: &CallRow) -> Result<Option<Record>, StoreError> {
-    read_json(platform, &CallObjects::of(row).record()).await
+pub async fn record(objects: &dyn Objects, row: &CallRow) -> Result<Option<Record>, StoreError> {
+    read_json(objects, &CallObjects::of(row).record()).await
 }
 
 /// The call's analysis; empty while it is pending or if it failed.
 ///
 /// # Errors
 /// When the bucket does not answer, or holds something unreadable.
-pub async fn analysis(platform: &Platform, row: &CallRow) -> Result<Analysis, StoreError> {
+pub async fn analysis(objects: &dyn Objects, row: &CallRow) -> Result<Analysis, StoreError> {
     if row.analysis_status == AnalysisStatus::Pending || row.expired.contains(&Kind::Transcript) {
         return Ok(Analysis::default());
     }
-    Ok(read_json(platform, &CallObjects::of(row).analysis()).await?.unwrap_or_default())
+    Ok(read_json(objects, &CallObjects::of(row).analysis()).await?.unwrap_or_default())
 }
 
 /// The dialout's variables as they were received.
 ///
 /// # Errors
 /// When the bucket does not answer, or holds something unreadable.
-pub async fn variables(platform: &Platform, row: &CallRow) -> Result<Option<Box<RawValue>>, StoreError> {
+pub async fn variables(objects: &dyn Objects, row: &CallRow) -> Result<Option<Box<RawValue>>, StoreError> {
     match row.brought.as_ref().and_then(Brought::variables) {
         Some(in_the_row) => Ok(Some(in_the_row)),
-        None => read_json(platform, &CallObjects::of(row).variables()).await,
+        None => read_json(objects, &CallObjects::of(row).variables()).await,
     }
 }
 
@@ -107,15 +121,15 @@ pub async fn variables(platform: &Platform, row: &CallRow) -> Result<Option<Box<
 ///
 /// # Errors
 /// When the bucket does not answer, or holds something unreadable.
-pub async fn custom(platform: &Platform, row: &CallRow) -> Result<Option<Fields>, StoreError> {
+pub async fn custom(objects: &dyn Objects, row: &CallRow) -> Result<Option<Fields>, StoreError> {
     match row.brought.as_ref().and_then(Brought::custom) {
         Some(in_the_row) => Ok(Some(in_the_row)),
-        None => read_json(platform, &CallObjects::of(row).custom()).await,
+        None => read_json(objects, &CallObjects::of(row).custom()).await,
     }
 }
 
-pub(crate) async fn read_json<T: DeserializeOwned>(platform: &Platform, key: &str) -> Result<Option<T>, StoreError> {
-    let Some(bytes) = platform.outside.objects.get(key).await? else { return Ok(None) };
+pub(crate) async fn read_json<T: DeserializeOwned>(objects: &dyn Objects, key: &str) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = objects.get(key).await? else { return Ok(None) };
     // The parser's words may quote the object; its place is enough.
     serde_json::from_slice(&bytes).map(Some).map_err(|fault| StoreError::Corrupt {
         what: "bucket",
@@ -124,11 +138,11 @@ pub(crate) async fn read_json<T: DeserializeOwned>(platform: &Platform, key: &st
 }
 
 pub(crate) async fn write_json<T: Serialize + Sync>(
-    platform: &Platform,
+    objects: &dyn Objects,
     key: &str,
     value: &T,
 ) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(value)
         .map_err(|fault| StoreError::Corrupt { what: "bucket", cause: format!("{key}: {fault}") })?;
-    platform.outside.objects.put(key, "application/json", Bytes::from(bytes)).await
+    objects.put(key, "application/json", Bytes::from(bytes)).await
 }

@@ -6,22 +6,36 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use domain::bot::Bot;
 use domain::call::CallRow;
 use domain::ids::{BotId, CallId};
-use domain::ports::{CallEntry, Owned, StoreError};
+use domain::ports::{Bots, CallEntry, Calls, Clock, Entropy, Housekeeping, Owned, StoreError};
 use domain::retention::{FIRST_DAY, Kind, MAX_LEFT, Progress};
 use jiff::civil::Date;
 
 use crate::admin::last_bot_version;
-use crate::forget::{forget, forget_call, is_over, pending};
-use crate::platform::Platform;
+use crate::forget::{self, forget, forget_call, is_over, pending};
+use crate::platform::RetainLimits;
 
 /// Calls of one page of the index by day.
 const PAGE: u32 = 25;
 /// Empty pages after which progress is written down all the same.
 const KEEP_EVERY: u32 = 100;
+
+/// What it takes to delete what is past its period.
+#[derive(Clone, derive_more::Debug)]
+#[debug("retain::Desk")]
+pub struct Desk {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub bots: Arc<dyn Bots>,
+    pub calls: Arc<dyn Calls>,
+    pub housekeeping: Arc<dyn Housekeeping>,
+    pub forget: forget::Desk,
+    pub retain: RetainLimits,
+}
 
 /// What one pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,17 +57,17 @@ struct Budget {
 ///
 /// # Errors
 /// When the bots can't be read; what fails for one bot is logged, and the next pass tries it again.
-pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
-    let bots = every_bot(platform).await?;
+pub async fn pass(desk: &Desk) -> Result<Report, StoreError> {
+    let bots = every_bot(desk).await?;
     let mut report = Report::default();
     // Whoever comes first takes from the whole; so it is not always the same one.
-    let first = usize::try_from(platform.outside.entropy.dice()).unwrap_or_default() % bots.len().max(1);
-    let limits = &platform.settings.retain;
+    let first = usize::try_from(desk.entropy.dice()).unwrap_or_default() % bots.len().max(1);
+    let limits = &desk.retain;
     let mut calls = limits.calls;
     for (bot, since) in bots[first..].iter().chain(&bots[..first]) {
         let share = calls.min(limits.calls_per_bot);
         let mut budget = Budget { calls: share, pages: limits.pages_per_bot };
-        if let Err(cause) = of_bot(platform, bot, *since, &mut budget, &mut report).await {
+        if let Err(cause) = of_bot(desk, bot, *since, &mut budget, &mut report).await {
             tracing::warn!(bot.id = %bot, error = %cause, "retention of a bot's data was interrupted; the next pass goes on");
         }
         calls -= share - budget.calls;
@@ -74,10 +88,10 @@ pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
 }
 
 /// Every bot that there is or was, and the day before which it has no calls.
-async fn every_bot(platform: &Platform) -> Result<Vec<(BotId, Date)>, StoreError> {
-    let house = &platform.tables.housekeeping;
+async fn every_bot(desk: &Desk) -> Result<Vec<(BotId, Date)>, StoreError> {
+    let house = &desk.housekeeping;
     let mut bots: BTreeMap<BotId, Date> = house.noted_bots().await?.into_iter().collect();
-    for bot in platform.tables.bots.list().await? {
+    for bot in desk.bots.list().await? {
         if let Entry::Vacant(unknown) = bots.entry(bot.bot_id) {
             house.note_bot(unknown.key(), FIRST_DAY).await?;
             unknown.insert(FIRST_DAY);
@@ -87,17 +101,17 @@ async fn every_bot(platform: &Platform) -> Result<Vec<(BotId, Date)>, StoreError
 }
 
 async fn of_bot(
-    platform: &Platform,
+    desk: &Desk,
     id: &BotId,
     since: Date,
     budget: &mut Budget,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let Some(bot) = current_or_last(platform, id).await? else { return Ok(()) };
-    let now = platform.outside.clock.now();
+    let Some(bot) = current_or_last(desk, id).await? else { return Ok(()) };
+    let now = desk.clock.now();
     for kind in Kind::ALL {
         if let Some(before) = bot.retention.kept_from(*kind, now) {
-            let walk = Walk { platform, bot: id, kind: *kind, before };
+            let walk = Walk { desk, bot: id, kind: *kind, before };
             walk.go(since, budget, report).await?;
         }
     }
@@ -105,13 +119,13 @@ async fn of_bot(
 }
 
 /// The rule is the bot's current one, so that a shortened period counts for past calls; a deleted bot's is its last.
-async fn current_or_last(platform: &Platform, id: &BotId) -> Result<Option<Bot>, StoreError> {
-    if let Some(bot) = platform.tables.bots.get(id).await? {
+async fn current_or_last(desk: &Desk, id: &BotId) -> Result<Option<Bot>, StoreError> {
+    if let Some(bot) = desk.bots.get(id).await? {
         return Ok(Some(bot));
     }
-    match last_bot_version(platform, id).await? {
+    match last_bot_version(&*desk.bots, id).await? {
         0 => Ok(None),
-        last => platform.tables.bots.version(id, last).await,
+        last => desk.bots.version(id, last).await,
     }
 }
 
@@ -128,7 +142,7 @@ enum Fate {
 
 /// The way through one class of one bot's data.
 struct Walk<'a> {
-    platform: &'a Platform,
+    desk: &'a Desk,
     bot: &'a BotId,
     kind: Kind,
     /// The first day that is kept.
@@ -137,7 +151,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     async fn go(&self, since: Date, budget: &mut Budget, report: &mut Report) -> Result<(), StoreError> {
-        let house = &self.platform.tables.housekeeping;
+        let house = &self.desk.housekeeping;
         let mut kept = house.progress(self.bot, self.kind).await?;
         let mut progress = kept.clone().unwrap_or_else(|| Progress::starting(since));
         for id in progress.left.clone() {
@@ -183,7 +197,7 @@ impl Walk<'_> {
 
     /// [`Owned::Lost`]: another pass walks here, and goes on.
     async fn keep(&self, progress: &mut Progress) -> Result<Owned, StoreError> {
-        let written = self.platform.tables.housekeeping.keep_progress(self.bot, self.kind, progress).await?;
+        let written = self.desk.housekeeping.keep_progress(self.bot, self.kind, progress).await?;
         progress.revision += 1;
         Ok(written)
     }
@@ -212,20 +226,20 @@ impl Walk<'_> {
     }
 
     async fn one(&self, id: CallId) -> Result<Fate, StoreError> {
-        let Some(CallEntry::Call(row)) = self.platform.tables.calls.get(id).await? else { return Ok(Fate::Gone) };
+        let Some(CallEntry::Call(row)) = self.desk.calls.get(id).await? else { return Ok(Fate::Gone) };
         if !self.may_go(&row).await? {
             return Ok(Fate::Waits);
         }
         let objects = match self.kind {
-            Kind::Call => forget_call(self.platform, &row).await?,
-            kind => forget(self.platform, &row, &[kind].into()).await?,
+            Kind::Call => forget_call(&self.desk.forget, &row).await?,
+            kind => forget(&self.desk.forget, &row, &[kind].into()).await?,
         };
         Ok(Fate::Deleted { objects })
     }
 
     async fn may_go(&self, row: &CallRow) -> Result<bool, StoreError> {
         let due = row.date() < self.before;
-        Ok(due && is_over(row) && pending(self.platform, row).await?.is_empty())
+        Ok(due && is_over(row) && pending(&self.desk.forget, row).await?.is_empty())
     }
 }
 

@@ -8,12 +8,12 @@ use crate::problem::dress;
 use crate::{admin, calls, dialout, fleet_health, openapi};
 
 /// Every route, with problems for all else.
-pub fn api(platform: Platform) -> Router {
+pub fn api(platform: &Platform) -> Router {
     let routes = Router::new()
-        .merge(dialout::routes())
-        .merge(fleet_health::routes())
-        .merge(calls::routes())
-        .merge(admin::routes())
+        .merge(dialout::routes().with_state(platform.into()))
+        .merge(fleet_health::routes().with_state(platform.into()))
+        .merge(calls::routes().with_state(platform.into()))
+        .merge(admin::routes().with_state(platform.into()))
         .merge(openapi::routes());
-    dress(routes.with_state(platform))
+    dress(routes)
 }

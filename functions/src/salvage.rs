@@ -1,21 +1,30 @@
 //! Saves what a lost server left in the bucket: checkpoints become the recording, the last checkpoint record the record.
 //! It must never overwrite what a server finished itself, and never delete a checkpoint.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use domain::call::{CallRow, CallState, RecordingStatus};
 use domain::objects::CallObjects;
 use domain::outcome::EndReason;
-use domain::ports::StoreError;
+use domain::ports::{Bots, Objects, StoreError};
 use domain::result::Record;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
-use crate::platform::Platform;
 use crate::result::{custom, read_json, variables, write_json};
 
 /// Bytes of one second of a checkpoint: 8 kHz, two channels, 16 bits.
 const BYTES_A_SECOND: u64 = 8000 * 2 * 2;
 /// A checkpoint that is missing between two others is this long.
 const CHECKPOINT_BYTES: usize = 30 * BYTES_A_SECOND as usize;
+
+/// What it takes to save what is left.
+#[derive(Clone, derive_more::Debug)]
+#[debug("salvage::Desk")]
+pub struct Desk {
+    pub objects: Arc<dyn Objects>,
+    pub bots: Arc<dyn Bots>,
+}
 
 /// What was saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,17 +45,17 @@ pub struct Leftovers {
 ///
 /// # Errors
 /// When the bucket does not answer.
-pub async fn find(platform: &Platform, row: &CallRow) -> Result<Leftovers, StoreError> {
+pub async fn find(desk: &Desk, row: &CallRow) -> Result<Leftovers, StoreError> {
     let nothing = |recording| Leftovers { found: Salvaged { recording, audio_ms: 0 }, assembled: None };
-    if platform.outside.objects.exists(&CallObjects::of(row).recording()).await? {
+    if desk.objects.exists(&CallObjects::of(row).recording()).await? {
         return Ok(nothing(stored(row)));
     }
-    if let Some(Assembled { file, pcm_bytes }) = assemble(platform, row).await? {
+    if let Some(Assembled { file, pcm_bytes }) = assemble(desk, row).await? {
         let audio_ms = pcm_bytes * 1000 / BYTES_A_SECOND;
         let found = Salvaged { recording: RecordingStatus::Partial, audio_ms };
         return Ok(Leftovers { found, assembled: Some(file) });
     }
-    let wanted = row.answered_at.is_some() && was_recorded(platform, row).await?;
+    let wanted = row.answered_at.is_some() && was_recorded(desk, row).await?;
     Ok(nothing(if wanted { RecordingStatus::Lost } else { RecordingStatus::None }))
 }
 
@@ -62,12 +71,12 @@ impl Leftovers {
     ///
     /// # Errors
     /// When the bucket does not answer; what was written until then is not referred to by anything.
-    pub async fn save(self, platform: &Platform, row: &CallRow) -> Result<Salvaged, StoreError> {
-        save_record(platform, row).await?;
+    pub async fn save(self, desk: &Desk, row: &CallRow) -> Result<Salvaged, StoreError> {
+        save_record(desk, row).await?;
         domain::failpoint!("salvage.record");
         if let Some(file) = self.assembled {
             let key = CallObjects::of(row).recording();
-            platform.outside.objects.put_file(&key, "audio/wav", file.path()).await?;
+            desk.objects.put_file(&key, "audio/wav", file.path()).await?;
             domain::failpoint!("salvage.recording");
         }
         Ok(self.found)
@@ -78,31 +87,31 @@ impl Leftovers {
 ///
 /// # Errors
 /// When the bucket does not answer; what was written until then is not referred to by anything.
-pub async fn salvage(platform: &Platform, row: &CallRow) -> Result<Salvaged, StoreError> {
-    find(platform, row).await?.save(platform, row).await
+pub async fn salvage(desk: &Desk, row: &CallRow) -> Result<Salvaged, StoreError> {
+    find(desk, row).await?.save(desk, row).await
 }
 
-async fn save_record(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
+async fn save_record(desk: &Desk, row: &CallRow) -> Result<(), StoreError> {
     let objects = CallObjects::of(row);
-    if platform.outside.objects.exists(&objects.record()).await? {
+    if desk.objects.exists(&objects.record()).await? {
         return Ok(());
     }
-    let record = match read_json::<Record>(platform, &objects.checkpoint_record()).await {
+    let record = match read_json::<Record>(&*desk.objects, &objects.checkpoint_record()).await {
         Ok(Some(record)) => record,
-        Ok(None) => record_of_the_start(platform, row).await?,
+        Ok(None) => record_of_the_start(desk, row).await?,
         Err(StoreError::Corrupt { cause, .. }) => {
             tracing::warn!(call.id = %row.call_id, error = %cause, "the last checkpoint's record is unreadable");
-            record_of_the_start(platform, row).await?
+            record_of_the_start(desk, row).await?
         }
         Err(other) => return Err(other),
     };
-    write_json(platform, &objects.record(), &record).await
+    write_json(&*desk.objects, &objects.record(), &record).await
 }
 
 /// All that is known of a call that never reached a checkpoint: what it began with.
-async fn record_of_the_start(platform: &Platform, row: &CallRow) -> Result<Record, StoreError> {
-    let variables = readable(variables(platform, row).await)?;
-    let custom = readable(custom(platform, row).await)?;
+async fn record_of_the_start(desk: &Desk, row: &CallRow) -> Result<Record, StoreError> {
+    let variables = readable(variables(&*desk.objects, row).await)?;
+    let custom = readable(custom(&*desk.objects, row).await)?;
     Ok(Record::at_start(variables, custom.unwrap_or_default()))
 }
 
@@ -115,11 +124,11 @@ fn readable<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreEr
 }
 
 /// A live row says nothing of its recording yet: its bot does.
-async fn was_recorded(platform: &Platform, row: &CallRow) -> Result<bool, StoreError> {
+async fn was_recorded(desk: &Desk, row: &CallRow) -> Result<bool, StoreError> {
     if row.state == CallState::Ended {
         return Ok(row.recording_status != RecordingStatus::None);
     }
-    let bot = platform.tables.bots.version(&row.bot_id, row.bot_version).await?;
+    let bot = desk.bots.version(&row.bot_id, row.bot_version).await?;
     Ok(bot.is_none_or(|bot| bot.recording.enabled))
 }
 
@@ -130,7 +139,7 @@ struct Assembled {
 
 /// Strings the checkpoints together on disk; `None` when there is none. The row may know of fewer than there are:
 /// a checkpoint is stored before it is counted.
-async fn assemble(platform: &Platform, row: &CallRow) -> Result<Option<Assembled>, StoreError> {
+async fn assemble(desk: &Desk, row: &CallRow) -> Result<Option<Assembled>, StoreError> {
     let objects = CallObjects::of(row);
     let file = tempfile::NamedTempFile::new().map_err(disk)?;
     let mut out = tokio::fs::File::from_std(file.reopen().map_err(disk)?);
@@ -138,7 +147,7 @@ async fn assemble(platform: &Platform, row: &CallRow) -> Result<Option<Assembled
     let mut pcm_bytes: u64 = 0;
     let mut found = false;
     for number in 1.. {
-        let part = match platform.outside.objects.get(&objects.checkpoint(number)).await? {
+        let part = match desk.objects.get(&objects.checkpoint(number)).await? {
             Some(part) => part,
             None if number < row.checkpoints => Bytes::from_static(&[0; CHECKPOINT_BYTES]),
             None => break,
@@ -201,7 +210,7 @@ mod tests {
         world.object(&objects.checkpoint(1), &[1; 32_000]);
         world.object(&objects.checkpoint(2), &[2; 16_000]);
         world.object(&objects.checkpoint_record(), br#"{"crm":{"name":"Asha"}}"#);
-        let saved = salvage(&world.platform(), &row).await.unwrap();
+        let saved = salvage(&world.desk(), &row).await.unwrap();
         assert_eq!(saved, Salvaged { recording: RecordingStatus::Partial, audio_ms: 1500 });
         let wav = world.read_object(&objects.recording()).unwrap();
         assert_eq!(wav.len(), 44 + 48_000);
@@ -224,7 +233,7 @@ mod tests {
             if finished {
                 world.object(&CallObjects::of(&row).recording(), b"RIFF");
             }
-            let saved = salvage(&world.platform(), &row).await.unwrap();
+            let saved = salvage(&world.desk(), &row).await.unwrap();
             assert_eq!(saved.recording, expect, "{state:?} {answered} {status:?} {enabled} {finished}");
         };
         use CallState::{Answered, Ended, Ringing};
@@ -248,7 +257,7 @@ mod tests {
         });
         world.object(&CallObjects::of(&row).checkpoint(1), &[1; 32_000]);
         for _ in 0..2 {
-            assert_eq!(salvage(&world.platform(), &row).await.unwrap().recording, RecordingStatus::Partial);
+            assert_eq!(salvage(&world.desk(), &row).await.unwrap().recording, RecordingStatus::Partial);
         }
     }
 
@@ -257,8 +266,8 @@ mod tests {
         let world = World::new();
         let row = world.call(|_| ());
         world.object(&CallObjects::of(&row).variables(), br#"{"loan":12345678901234567890123}"#);
-        salvage(&world.platform(), &row).await.unwrap();
-        let record = crate::result::record(&world.platform(), &row).await.unwrap().unwrap();
+        salvage(&world.desk(), &row).await.unwrap();
+        let record = crate::result::record(&*world.platform().outside.objects, &row).await.unwrap().unwrap();
         assert_eq!(record.crm.stringified()["loan"], "12345678901234567890123");
     }
 
@@ -269,8 +278,8 @@ mod tests {
         let text = |json: &str| Some(Personal(json.to_owned()));
         let check = async |brought: Brought, variables: Option<&str>, crm: &str| {
             let row = world.call(|row| row.brought = Some(brought));
-            salvage(&world.platform(), &row).await.unwrap();
-            let record = crate::result::record(&world.platform(), &row).await.unwrap().unwrap();
+            salvage(&world.desk(), &row).await.unwrap();
+            let record = crate::result::record(&*world.platform().outside.objects, &row).await.unwrap().unwrap();
             assert_eq!(record.variables.as_deref().map(RawValue::get), variables);
             assert_eq!(serde_json::to_string(&record.crm).unwrap(), crm);
         };
@@ -286,8 +295,8 @@ mod tests {
         let check = async |custom: &[u8], expect: &str| {
             let row = world.call(|_| ());
             world.object(&CallObjects::of(&row).custom(), custom);
-            salvage(&world.platform(), &row).await.unwrap();
-            let record = crate::result::record(&world.platform(), &row).await.unwrap().unwrap();
+            salvage(&world.desk(), &row).await.unwrap();
+            let record = crate::result::record(&*world.platform().outside.objects, &row).await.unwrap().unwrap();
             let text = |fields: &Fields| serde_json::to_string(fields).unwrap();
             assert_eq!((text(&record.custom), text(&record.crm)), (expect.to_owned(), expect.to_owned()));
         };

@@ -1,6 +1,7 @@
 //! What a call may cost is set aside when it is placed, and what it did cost put in its place when it has ended.
 //! It must never touch a row for whoever has no ceiling, and never settle a call that may still go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::bot::Bot;
@@ -9,16 +10,25 @@ use domain::field_error::FieldError;
 use domain::ids::CallId;
 use domain::money::Money;
 use domain::phone::E164;
-use domain::ports::{CallEntry, Owned, StoreError};
-use domain::spend::{Account, Hold, Reserved};
+use domain::ports::{CallEntry, Calls, Clock, Owned, Spend, StoreError};
+use domain::spend::{Account, Hold, Prices, Reserved};
 use domain::trunk::Trunk;
 use jiff::Timestamp;
 
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
 /// Beyond ring time-out and longest duration: then `reap` has ended the call.
 const DUE_MARGIN: Duration = Duration::from_secs(600);
+
+/// What it takes to keep ceilings.
+#[derive(Clone, derive_more::Debug)]
+#[debug("spend::Desk")]
+pub struct Desk {
+    pub spend: Arc<dyn Spend>,
+    pub clock: Arc<dyn Clock>,
+    /// What calls cost; without prices nobody with a ceiling can call.
+    pub prices: Prices,
+}
 
 /// What must be set aside before a call is placed: what it costs at least, in the accounts of the bot and the trunk
 /// that have a ceiling; `None` when neither has.
@@ -26,22 +36,22 @@ const DUE_MARGIN: Duration = Duration::from_secs(600);
 /// # Errors
 /// There is a ceiling, and no price for the number.
 pub(crate) fn hold(
-    platform: &Platform,
+    desk: &Desk,
     call_id: CallId,
     bot: &Bot,
     trunk: &Trunk,
     to: &E164,
 ) -> Result<Option<Hold>, FieldError> {
-    let now = platform.outside.clock.now();
+    let now = desk.clock.now();
     let accounts: Vec<Account> = Account::of_bot(bot, now).into_iter().chain(Account::of_trunk(trunk, now)).collect();
     if accounts.is_empty() {
         return Ok(None);
     }
-    let price = platform.settings.prices.of(to).ok_or_else(|| {
+    let price = desk.prices.of(to).ok_or_else(|| {
         let msg = "There is a max_spend_per_day, and no price for that number in the deployment's prices.calls";
         FieldError::body("to_number", "number_without_price", msg)
     })?;
-    let reserved = platform.settings.prices.reservation(price);
+    let reserved = desk.prices.reservation(price);
     let longest = u64::from(bot.ring_timeout_seconds) + u64::from(bot.max_call_duration_seconds);
     let due_at = now + Duration::from_secs(longest) + DUE_MARGIN;
     Ok(Some(Hold { call_id, accounts, reserved, price, due_at }))
@@ -52,19 +62,19 @@ pub(crate) fn hold(
 /// # Errors
 /// An account would go over its ceiling; or the table does not answer: whether something was set aside is not known
 /// then, and `pass` finds it.
-pub(crate) async fn set_aside(platform: &Platform, hold: &Hold) -> Result<(), Refusal> {
-    match platform.tables.spend.reserve(hold).await? {
+pub(crate) async fn set_aside(desk: &Desk, hold: &Hold) -> Result<(), Refusal> {
+    match desk.spend.reserve(hold).await? {
         Reserved::Held => Ok(()),
         Reserved::Over(over) => {
             metrics::counter!("ringfleet_spend_refused_total", "of" => over.spender.as_str()).increment(1);
-            Err(Refusal::SpendCeiling { now: platform.outside.clock.now(), over })
+            Err(Refusal::SpendCeiling { now: desk.clock.now(), over })
         }
     }
 }
 
 /// Gives back what was set aside for a call that nobody took. What fails here, `pass` does later.
-pub(crate) async fn give_back(platform: &Platform, hold: &Hold) {
-    if let Err(cause) = platform.tables.spend.settle(hold, Money::ZERO).await {
+pub(crate) async fn give_back(desk: &Desk, hold: &Hold) {
+    if let Err(cause) = desk.spend.settle(hold, Money::ZERO).await {
         tracing::warn!(call.id = %hold.call_id, error = %cause, "money set aside for no call; sweep gives it back");
     }
 }
@@ -73,20 +83,20 @@ pub(crate) async fn give_back(platform: &Platform, hold: &Hold) {
 ///
 /// # Errors
 /// When the table does not answer.
-pub(crate) async fn settle(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
+pub(crate) async fn settle(desk: &Desk, row: &CallRow) -> Result<(), StoreError> {
     // Without prices nothing was ever set aside.
-    if platform.settings.prices.is_empty() || row.state != CallState::Ended {
+    if desk.prices.is_empty() || row.state != CallState::Ended {
         return Ok(());
     }
-    match platform.tables.spend.held(row.call_id).await? {
-        Some(hold) => settle_hold(platform, &hold, row).await,
+    match desk.spend.held(row.call_id).await? {
+        Some(hold) => settle_hold(desk, &hold, row).await,
         None => Ok(()),
     }
 }
 
-async fn settle_hold(platform: &Platform, hold: &Hold, row: &CallRow) -> Result<(), StoreError> {
+async fn settle_hold(desk: &Desk, hold: &Hold, row: &CallRow) -> Result<(), StoreError> {
     let cost = hold.cost(row.answered_at.is_some(), row.duration_ms);
-    if platform.tables.spend.settle(hold, cost).await? == Owned::Written {
+    if desk.spend.settle(hold, cost).await? == Owned::Written {
         for account in &hold.accounts {
             metrics::counter!("ringfleet_spend_micros_total", "of" => account.spender.as_str())
                 .increment(cost.as_micros());
@@ -99,13 +109,13 @@ async fn settle_hold(platform: &Platform, hold: &Hold, row: &CallRow) -> Result<
 ///
 /// # Errors
 /// When the index does not answer; single failures are logged, and the next pass takes them up again.
-pub(crate) async fn pass(platform: &Platform, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
-    if platform.settings.prices.is_empty() {
+pub(crate) async fn pass(desk: &Desk, calls: &dyn Calls, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
+    if desk.prices.is_empty() {
         return Ok(0);
     }
     let mut ended = 0;
-    for call in platform.tables.spend.due(now, limit).await? {
-        match end_hold(platform, call).await {
+    for call in desk.spend.due(now, limit).await? {
+        match end_hold(desk, calls, call).await {
             Ok(done) => ended += u32::from(done),
             Err(cause) => tracing::warn!(call.id = %call, error = %cause, "a hold is not ended"),
         }
@@ -113,13 +123,13 @@ pub(crate) async fn pass(platform: &Platform, now: Timestamp, limit: u32) -> Res
     Ok(ended)
 }
 
-async fn end_hold(platform: &Platform, call: CallId) -> Result<bool, StoreError> {
-    let Some(hold) = platform.tables.spend.held(call).await? else { return Ok(false) };
-    match platform.tables.calls.get(call).await? {
+async fn end_hold(desk: &Desk, calls: &dyn Calls, call: CallId) -> Result<bool, StoreError> {
+    let Some(hold) = desk.spend.held(call).await? else { return Ok(false) };
+    match calls.get(call).await? {
         Some(CallEntry::Call(row)) if row.state != CallState::Ended => Ok(false),
-        Some(CallEntry::Call(row)) => settle_hold(platform, &hold, &row).await.map(|()| true),
+        Some(CallEntry::Call(row)) => settle_hold(desk, &hold, &row).await.map(|()| true),
         Some(CallEntry::Fenced(_)) | None => {
-            platform.tables.spend.settle(&hold, Money::ZERO).await.map(|done| done == Owned::Written)
+            desk.spend.settle(&hold, Money::ZERO).await.map(|done| done == Owned::Written)
         }
     }
 }
@@ -143,9 +153,9 @@ mod tests {
     async fn held(world: &World, call: CallId, bot: &Bot) -> Hold {
         let trunk = world.trunk("trunk", json!({}));
         let to = E164::parse("+919876543210").unwrap();
-        let platform = world.platform();
-        let hold = hold(&platform, call, bot, &trunk, &to).unwrap().unwrap();
-        set_aside(&platform, &hold).await.unwrap();
+        let desk = world.desk();
+        let hold = hold(&desk, call, bot, &trunk, &to).unwrap().unwrap();
+        set_aside(&desk, &hold).await.unwrap();
         hold
     }
 
@@ -162,9 +172,9 @@ mod tests {
             let platform = world.platform();
             let spent = async || platform.tables.spend.spent(&hold.accounts[0]).await.unwrap().to_string();
             assert_eq!(spent().await, "0.6");
-            settle(&platform, &row).await.unwrap();
+            settle(&world.desk(), &row).await.unwrap();
             assert_eq!(spent().await, expect, "{answered} {duration_ms}");
-            settle(&platform, &row).await.unwrap();
+            settle(&world.desk(), &row).await.unwrap();
             assert_eq!(spent().await, expect, "again");
         };
         check(true, 12_500, "0.6").await;
@@ -184,10 +194,11 @@ mod tests {
             accounts = held(&world, call, &bot).await.accounts;
         }
         let platform = world.platform();
+        let (desk, calls) = (Desk::from(&platform), platform.tables.calls.clone());
         let spent = async || platform.tables.spend.spent(&accounts[0]).await.unwrap().to_string();
-        assert_eq!((pass(&platform, world.now(), 10).await.unwrap(), spent().await), (0, "1.8".into()));
+        assert_eq!((pass(&desk, &*calls, world.now(), 10).await.unwrap(), spent().await), (0, "1.8".into()));
         world.advance(Duration::from_secs(600 + 45 + 600));
-        assert_eq!(pass(&platform, world.now(), 10).await.unwrap(), 2);
+        assert_eq!(pass(&desk, &*calls, world.now(), 10).await.unwrap(), 2);
         assert_eq!(spent().await, "1.7", "one live with 0.6 set aside, one of two minutes");
     }
 }

@@ -2,17 +2,33 @@
 //! It must never do the work itself, and never decide that something is done.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::call::NextStep;
 use domain::delivery::{Channel, DeliveryRow};
 use domain::endpoint::EndpointId;
 use domain::ids::{BotId, CallId};
-use domain::ports::{CallEntry, Job, QueueName, StoreError};
+use domain::ports::{CallEntry, Calls, Clock, Deliveries, Endpoints, Job, QueueName, Queues, StoreError};
 use jiff::Timestamp;
 
-use crate::platform::Platform;
-use crate::push::{held_back_until, hold_back};
+use crate::platform::SweepLimits;
+use crate::push::{Holding, held_back_until, hold_back};
+use crate::spend;
+
+/// What it takes to send again.
+#[derive(Clone, derive_more::Debug)]
+#[debug("sweep::Desk")]
+pub struct Desk {
+    pub clock: Arc<dyn Clock>,
+    pub calls: Arc<dyn Calls>,
+    pub deliveries: Arc<dyn Deliveries>,
+    pub endpoints: Arc<dyn Endpoints>,
+    pub queues: Arc<dyn Queues>,
+    pub holding: Holding,
+    pub spend: spend::Desk,
+    pub sweep: SweepLimits,
+}
 
 /// What one pass sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,13 +48,13 @@ const LOOKS: usize = 20;
 ///
 /// # Errors
 /// When a due index does not answer; single failures are logged and skipped.
-pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
+pub async fn pass(desk: &Desk) -> Result<Report, StoreError> {
     let mut report = Report::default();
     for step in NextStep::ALL {
-        report.steps += steps(platform, *step).await?;
+        report.steps += steps(desk, *step).await?;
     }
-    deliveries(platform, &mut report).await?;
-    report.holds = crate::spend::pass(platform, platform.outside.clock.now(), platform.settings.sweep.batch).await?;
+    deliveries(desk, &mut report).await?;
+    report.holds = spend::pass(&desk.spend, &*desk.calls, desk.clock.now(), desk.sweep.batch).await?;
     if report != Report::default() {
         tracing::info!(
             steps = report.steps,
@@ -51,12 +67,12 @@ pub async fn pass(platform: &Platform) -> Result<Report, StoreError> {
     Ok(report)
 }
 
-async fn steps(platform: &Platform, step: NextStep) -> Result<u32, StoreError> {
-    let now = platform.outside.clock.now();
-    let due = platform.tables.calls.due(step, now, platform.settings.sweep.batch).await?;
+async fn steps(desk: &Desk, step: NextStep) -> Result<u32, StoreError> {
+    let now = desk.clock.now();
+    let due = desk.calls.due(step, now, desk.sweep.batch).await?;
     let mut sent = 0;
     for id in due {
-        match send_step(platform, id, step).await {
+        match send_step(desk, id, step).await {
             Ok(true) => sent += 1,
             Ok(false) => {}
             Err(cause) => tracing::warn!(call.id = %id, step = step.as_str(), error = %cause, "not swept"),
@@ -65,34 +81,34 @@ async fn steps(platform: &Platform, step: NextStep) -> Result<u32, StoreError> {
     Ok(sent)
 }
 
-async fn send_step(platform: &Platform, id: CallId, step: NextStep) -> Result<bool, StoreError> {
-    let Some(CallEntry::Call(row)) = platform.tables.calls.get(id).await? else { return Ok(false) };
+async fn send_step(desk: &Desk, id: CallId, step: NextStep) -> Result<bool, StoreError> {
+    let Some(CallEntry::Call(row)) = desk.calls.get(id).await? else { return Ok(false) };
     let queue = match step {
         // The analyzer's due time is its lease and its tries are counted there: both are left alone.
         NextStep::Analyze => QueueName::CallEnded,
         NextStep::Announce | NextStep::Push => {
-            let again = platform.outside.clock.now() + platform.settings.sweep.again_after;
-            if platform.tables.calls.defer_step(id, step, again).await?.is_none() {
+            let again = desk.clock.now() + desk.sweep.again_after;
+            if desk.calls.defer_step(id, step, again).await?.is_none() {
                 return Ok(false);
             }
             domain::failpoint!("sweep.deferred");
             if step == NextStep::Announce { QueueName::CallEnded } else { QueueName::Deliveries }
         }
     };
-    send(platform, queue, &row.bot_id, Job { call_id: id, channel: None }).await?;
+    send(desk, queue, &row.bot_id, Job { call_id: id, channel: None }).await?;
     domain::failpoint!("sweep.step");
     Ok(true)
 }
 
 /// Looks again as long as it can put off what would otherwise stand in others' way: the backlog of one endpoint that
 /// is down must not fill every look.
-async fn deliveries(platform: &Platform, report: &mut Report) -> Result<(), StoreError> {
-    let limits = &platform.settings.sweep;
-    let overdue = platform.outside.clock.now() - limits.grace;
-    let mut sweeping = Sweeping { platform, endpoints: HashMap::new() };
+async fn deliveries(desk: &Desk, report: &mut Report) -> Result<(), StoreError> {
+    let limits = &desk.sweep;
+    let overdue = desk.clock.now() - limits.grace;
+    let mut sweeping = Sweeping { desk, endpoints: HashMap::new() };
     let mut seen = HashSet::new();
     for _ in 0..LOOKS {
-        let mut due = platform.tables.deliveries.due(overdue, limits.batch).await?;
+        let mut due = desk.deliveries.due(overdue, limits.batch).await?;
         let whole = due.len() < limits.batch as usize;
         due.retain(|found| seen.insert(*found));
         let before = report.held_back;
@@ -122,21 +138,21 @@ enum Swept {
 }
 
 struct Sweeping<'a> {
-    platform: &'a Platform,
+    desk: &'a Desk,
     /// Until when each endpoint of this pass is held back.
     endpoints: HashMap<(BotId, EndpointId), Option<Timestamp>>,
 }
 
 impl Sweeping<'_> {
     async fn one(&mut self, call_id: CallId, channel: Channel) -> Result<Swept, StoreError> {
-        let platform = self.platform;
-        let Some(row) = platform.tables.deliveries.get(call_id, channel).await? else { return Ok(Swept::Gone) };
-        let now = platform.outside.clock.now();
+        let desk = self.desk;
+        let Some(row) = desk.deliveries.get(call_id, channel).await? else { return Ok(Swept::Gone) };
+        let now = desk.clock.now();
         if let Some(until) = self.held_back_until(&row, now).await? {
-            hold_back(platform, &row, now, until).await?;
+            hold_back(&desk.holding, &row, now, until).await?;
             return Ok(Swept::HeldBack);
         }
-        send(platform, QueueName::Deliveries, &row.bot_id, Job { call_id, channel: Some(channel) }).await?;
+        send(desk, QueueName::Deliveries, &row.bot_id, Job { call_id, channel: Some(channel) }).await?;
         domain::failpoint!("sweep.delivery");
         Ok(Swept::Sent)
     }
@@ -146,15 +162,15 @@ impl Sweeping<'_> {
         if let Some(known) = self.endpoints.get(&key) {
             return Ok(*known);
         }
-        let endpoint = self.platform.tables.endpoints.get(&key.0, &key.1).await?;
+        let endpoint = self.desk.endpoints.get(&key.0, &key.1).await?;
         let until = endpoint.and_then(|endpoint| held_back_until(&endpoint, now));
         self.endpoints.insert(key, until);
         Ok(until)
     }
 }
 
-async fn send(platform: &Platform, queue: QueueName, group: &BotId, job: Job) -> Result<(), StoreError> {
-    platform.outside.queues.send(queue, group, &job, Duration::ZERO).await
+async fn send(desk: &Desk, queue: QueueName, group: &BotId, job: Job) -> Result<(), StoreError> {
+    desk.queues.send(queue, group, &job, Duration::ZERO).await
 }
 
 #[cfg(test)]
@@ -172,14 +188,14 @@ mod tests {
         let push = world.ended_call(|row| (row.next_step, row.due_at) = (Some(NextStep::Push), Some(now)));
         let later = now + Duration::from_secs(5);
         world.ended_call(|row| (row.next_step, row.due_at) = (Some(NextStep::Announce), Some(later)));
-        let platform = world.platform();
-        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 2, ..Report::default() });
+        let desk = world.desk();
+        assert_eq!(pass(&desk).await.unwrap(), Report { steps: 2, ..Report::default() });
         let job = |id| Job { call_id: id, channel: None };
         assert_eq!(world.sent(QueueName::CallEnded), [job(announce.call_id)]);
         assert_eq!(world.sent(QueueName::Deliveries), [job(push.call_id)]);
-        assert_eq!(pass(&platform).await.unwrap(), Report::default());
+        assert_eq!(pass(&desk).await.unwrap(), Report::default());
         world.advance(Duration::from_secs(61));
-        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 3, ..Report::default() });
+        assert_eq!(pass(&desk).await.unwrap(), Report { steps: 3, ..Report::default() });
     }
 
     #[tokio::test]
@@ -187,10 +203,10 @@ mod tests {
         let world = World::new();
         let call = world.ended_call(|_| ());
         world.delivery(&call, Channel::Webhook, |_| ());
-        let platform = world.platform();
-        assert_eq!(pass(&platform).await.unwrap().deliveries, 0);
+        let desk = world.desk();
+        assert_eq!(pass(&desk).await.unwrap().deliveries, 0);
         world.advance(Duration::from_secs(31));
-        assert_eq!(pass(&platform).await.unwrap().deliveries, 1);
+        assert_eq!(pass(&desk).await.unwrap().deliveries, 1);
         assert_eq!(world.sent(QueueName::Deliveries), [Job { call_id: call.call_id, channel: Some(Channel::Webhook) }]);
     }
 
@@ -211,8 +227,8 @@ mod tests {
         let mut endpoint = EndpointRow::new(row.bot_id.clone(), Channel::Push, &row.url, now);
         endpoint.breaker = Breaker::Open { until, times: 3 };
         world.tables.lock().endpoints.insert((row.bot_id.clone(), endpoint.endpoint.clone()), endpoint);
-        let platform = world.platform();
-        let report = pass(&platform).await.unwrap();
+        let desk = world.desk();
+        let report = pass(&desk).await.unwrap();
         assert_eq!(report, Report { deliveries: 1, held_back: 100, ..Report::default() });
         assert_eq!(world.sent(QueueName::Deliveries), [Job { call_id: well.call_id, channel: Some(Channel::Push) }]);
         let put_off = world.tables.lock().deliveries.values().filter(|row| row.due_at >= until).count();
@@ -226,10 +242,10 @@ mod tests {
         let now = world.now();
         world.ended_call(|row| (row.next_step, row.due_at) = (Some(NextStep::Push), Some(now)));
         world.break_queues(true);
-        let platform = world.platform();
-        assert_eq!(pass(&platform).await.unwrap(), Report::default());
+        let desk = world.desk();
+        assert_eq!(pass(&desk).await.unwrap(), Report::default());
         world.break_queues(false);
         world.advance(Duration::from_secs(61));
-        assert_eq!(pass(&platform).await.unwrap(), Report { steps: 1, ..Report::default() });
+        assert_eq!(pass(&desk).await.unwrap(), Report { steps: 1, ..Report::default() });
     }
 }

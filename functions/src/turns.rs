@@ -33,17 +33,25 @@ impl<S: Sync> FromRequestParts<S> for Arrived {
 pub struct Turns {
     lookups: Semaphore,
     dialouts: Semaphore,
+    /// Who reads ahead of its turn: one, as in a function that has one request at a time. A crowd with one key would
+    /// read for nothing.
+    ahead: Semaphore,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { lookups: Semaphore::new(LOOKUPS), dialouts: Semaphore::new(DIALOUTS) }
+        Self { lookups: Semaphore::new(LOOKUPS), dialouts: Semaphore::new(DIALOUTS), ahead: Semaphore::new(1) }
     }
 }
 
 impl Turns {
     pub(crate) async fn lookup(&self) -> Option<SemaphorePermit<'_>> {
         take(&self.lookups, LOOKUP_WITHIN).await
+    }
+
+    /// Whether one may read what it will need before its turn, if nobody else does.
+    pub(crate) fn ahead(&self) -> Option<SemaphorePermit<'_>> {
+        self.ahead.try_acquire().ok()
     }
 
     /// A turn to place a call; `None` when it has not come by then.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Credentials, Region};
@@ -15,7 +15,7 @@ use crate::config::AwsConfig;
 const CONNECT: Duration = Duration::from_secs(1);
 /// Tries of one operation, the first included.
 const TRIES: u32 = 2;
-/// One try of a DynamoDB or Secrets Manager request, and both together.
+/// One try of a DynamoDB, Secrets Manager or KMS request, and both together.
 const QUICK_TRY: Duration = Duration::from_secs(2);
 const QUICK: Duration = Duration::from_secs(5);
 /// A long poll lasts 20 s; a try and all tries.
@@ -32,6 +32,7 @@ pub struct Clients {
     pub sqs: aws_sdk_sqs::Client,
     pub s3: aws_sdk_s3::Client,
     pub secrets: aws_sdk_secretsmanager::Client,
+    pub kms: aws_sdk_kms::Client,
     /// The region that was settled on.
     pub region: String,
 }
@@ -39,6 +40,24 @@ pub struct Clients {
 /// Builds the clients. What `config` leaves open, the SDK takes from its usual places (`AWS_ENDPOINT_URL`,
 /// `AWS_REGION`, the credential chain); without any region it is `us-east-1`.
 pub async fn connect(config: &AwsConfig) -> Clients {
+    let (shared, region) = shared(config).await;
+    Clients {
+        dynamodb: aws_sdk_dynamodb::Client::new(&shared),
+        sqs: sqs(&shared),
+        s3: s3(&shared),
+        secrets: aws_sdk_secretsmanager::Client::new(&shared),
+        kms: aws_sdk_kms::Client::new(&shared),
+        region,
+    }
+}
+
+/// A client of EC2's Auto Scaling, for a server whose machine belongs to a group; as [`connect`].
+pub async fn auto_scaling(config: &AwsConfig) -> aws_sdk_autoscaling::Client {
+    aws_sdk_autoscaling::Client::new(&shared(config).await.0)
+}
+
+/// What all clients share, and the region that was settled on.
+async fn shared(config: &AwsConfig) -> (SdkConfig, String) {
     let region = config
         .region
         .clone()
@@ -47,8 +66,8 @@ pub async fn connect(config: &AwsConfig) -> Clients {
     let region = region.unwrap_or_else(|| "us-east-1".to_owned());
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(region.clone()))
-        .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
-        .timeout_config(timeouts(QUICK_TRY, QUICK));
+        .retry_config(retries())
+        .timeout_config(quick());
     if let Some(endpoint) = &config.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
@@ -56,21 +75,32 @@ pub async fn connect(config: &AwsConfig) -> Clients {
         loader =
             loader.credentials_provider(Credentials::new(id, secret.expose_secret(), None, None, "ringfleet config"));
     }
-    let shared = loader.load().await;
+    (loader.load().await, region)
+}
+
+/// The client of SQS, beside what all clients share.
+pub(crate) fn sqs(shared: &SdkConfig) -> aws_sdk_sqs::Client {
+    let config = aws_sdk_sqs::config::Builder::from(shared).timeout_config(timeouts(POLL_TRY, POLL));
+    aws_sdk_sqs::Client::from_conf(config.build())
+}
+
+/// The client of S3, beside what all clients share.
+pub(crate) fn s3(shared: &SdkConfig) -> aws_sdk_s3::Client {
     // Only AWS itself serves buckets as host names.
     let path_style = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
-
-    let sqs = aws_sdk_sqs::config::Builder::from(&shared).timeout_config(timeouts(POLL_TRY, POLL));
-    let s3 = aws_sdk_s3::config::Builder::from(&shared)
+    let config = aws_sdk_s3::config::Builder::from(shared)
         .timeout_config(timeouts(TRANSFER_TRY, TRANSFER))
         .force_path_style(path_style);
-    Clients {
-        dynamodb: aws_sdk_dynamodb::Client::new(&shared),
-        sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
-        s3: aws_sdk_s3::Client::from_conf(s3.build()),
-        secrets: aws_sdk_secretsmanager::Client::new(&shared),
-        region,
-    }
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
+pub(crate) fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(TRIES)
+}
+
+/// The limits of whoever has none of its own.
+pub(crate) fn quick() -> TimeoutConfig {
+    timeouts(QUICK_TRY, QUICK)
 }
 
 /// Every limit is named: one that is not would be taken from the clients' shared settings.

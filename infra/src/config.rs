@@ -7,15 +7,18 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 mod assign;
+pub mod functions;
 mod layers;
 mod prices;
 mod shared;
+mod variables;
 
 pub use assign::assign;
 pub use prices::PricesConfig;
 pub use shared::{
     AwsConfig, EgressConfig, LlmConfig, LogFormat, NamesConfig, Period, PeriodError, Periods, Shards, TelemetryConfig,
 };
+pub use variables::variables;
 
 /// Why the settings cannot be used; one line each, with what to do.
 #[derive(Debug, Error, PartialEq, Eq)]

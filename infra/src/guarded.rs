@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use domain::ports::{Outbound, OutboundAnswer, OutboundError, OutboundRequest};
+use domain::ports::{Egress, Outbound, OutboundAnswer, OutboundError, OutboundRequest};
 use reqwest::{Client, ClientBuilder, Proxy, redirect, retry};
 use url::Url;
 
@@ -142,9 +142,11 @@ impl Outbound for GuardedClient {
         let body = read(response, request.answer_limit).await;
         Ok(OutboundAnswer { status, headers, body })
     }
+}
 
+impl Egress for EgressPolicy {
     fn check(&self, url: &str) -> Result<(), OutboundError> {
-        self.policy.check_url(url).map(|_| ()).map_err(blocked)
+        self.check_url(url).map(|_| ()).map_err(blocked)
     }
 }
 

@@ -6,7 +6,9 @@ use domain::ports::QueueName;
 use crate::config::{NamesConfig, Shards};
 
 mod ensure;
+mod inspect;
 pub use ensure::ensure;
+pub use inspect::{Found, account, inspect};
 
 /// Where a row's tidying time lies (Unix seconds). For tidying only: readers judge times themselves.
 pub const TTL: &str = "ttl";

@@ -3,9 +3,11 @@
 //! base64 of nonce, text and tag: while one data key takes the place of another, both are there, and each text says which.
 //! It must never say why a text does not open beyond that it doesn't.
 
+pub mod kms;
 mod wrap;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -14,10 +16,14 @@ use base64::engine::general_purpose::STANDARD;
 use domain::ports::{Seal, SealError, StoreError};
 use domain::secret::{ExposeSecret, Sealed, SecretString};
 
+use tokio::sync::Mutex;
+
+use crate::age::Mark;
 use crate::errors::corrupt;
 use crate::secrets::DeploymentSecrets;
 
-pub use wrap::{DataKey, KeyWrap, LocalKeyFile};
+pub use kms::KmsKey;
+pub use wrap::{DataKey, KeyWrap, LocalKeyFile, wrap_of};
 
 const VERSION: &str = "v1:";
 const WHAT: &str = "the deployment's data keys";
@@ -105,18 +111,53 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// After this, every process has taken up a change of the data keys.
 pub const KNOWN_EVERYWHERE: Duration = Duration::from_secs(120);
 
+/// Keeps the data keys of a seal as the deployment's secrets say.
+#[derive(Clone)]
+pub struct Follower {
+    seal: Weak<AesSeal>,
+    secrets: Arc<DeploymentSecrets>,
+    wrap: Arc<dyn KeyWrap>,
+    looked: Arc<Mutex<Mark>>,
+}
+
+impl Follower {
+    /// Looks whether the data keys have changed, unless it did so within the last half minute. A process that stands still
+    /// between its requests, as a Lambda does, calls this before each one: it must not seal with a key that was dropped
+    /// meanwhile.
+    pub async fn look(&self) {
+        let mut looked = self.looked.lock().await;
+        if looked.elapsed() >= LOOK_EVERY {
+            self.refresh().await;
+            *looked = Mark::now();
+        }
+    }
+
+    async fn refresh(&self) {
+        let Some(seal) = self.seal.upgrade() else { return };
+        if let Err(error) = seal.refresh(&self.secrets, &*self.wrap).await {
+            tracing::error!(%error, "the data keys have changed and can't be taken up: the last ones stay in use");
+        }
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("seal", &self.seal).field("secrets", &self.secrets).finish_non_exhaustive()
+    }
+}
+
 /// Lets `seal` follow the deployment's data keys for as long as it is in use.
-pub fn follow(seal: &Arc<AesSeal>, secrets: Arc<DeploymentSecrets>, wrap: LocalKeyFile) {
-    let seal = Arc::downgrade(seal);
+pub fn follow(seal: &Arc<AesSeal>, secrets: Arc<DeploymentSecrets>, wrap: Arc<dyn KeyWrap>) -> Follower {
+    let looked = Arc::new(Mutex::new(Mark::now()));
+    let follower = Follower { seal: Arc::downgrade(seal), secrets, wrap, looked };
+    let looking = follower.clone();
     tokio::spawn(async move {
-        loop {
+        while looking.seal.strong_count() > 0 {
             tokio::time::sleep(LOOK_EVERY).await;
-            let Some(seal) = seal.upgrade() else { return };
-            if let Err(error) = seal.refresh(&secrets, &wrap).await {
-                tracing::error!(%error, "the data keys have changed and can't be taken up: the last ones stay in use");
-            }
+            looking.refresh().await;
         }
     });
+    follower
 }
 
 impl Seal for AesSeal {

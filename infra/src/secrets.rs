@@ -1,7 +1,7 @@
 //! The deployment's secrets: the fleet's signing secrets and, wrapped, the keys that seal what entities keep secret. One
 //! JSON text, in a file of mode 0600 (local mode) or in Secrets Manager:
-//! `{"current":{"kid":"…","secret":"…"},"previous":{…}?,"data_keys":[{"id":"…","wrapped":"…"},…]}`; the first data key
-//! seals, the others still open what they sealed.
+//! `{"current":{"kid":"…","secret":"…"},"previous":{…}?,"data_keys":[{"id":"…","wrapped":"…"},…],"llm_api_key":"…"?}`;
+//! the first data key seals, the others still open what they sealed; `current` signs, and `previous` verifies too.
 //! It must never take a secret from the environment, and never print one.
 
 use std::fs::{self, OpenOptions};
@@ -9,34 +9,40 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use domain::ports::{Entropy, Secrets, StoreError};
 use domain::signing::FleetSecrets;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::errors::{corrupt, refused, store_error};
+use crate::age::Mark;
+use crate::errors::{corrupt, refused};
 use crate::seal::{DataKey, LocalKeyFile};
 
-pub mod data_keys;
+pub mod document;
+pub mod place;
+pub mod signing;
+
+use document::Document;
 
 const WHAT: &str = "the deployment's secrets";
 /// The id of the data key that is made with fresh secrets.
 const FIRST_KEY: &str = "k1";
+const LLM_API_KEY: &str = "llm_api_key";
 /// A replaced secret is known everywhere after this; the old one stays valid meanwhile.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// The secrets as they are stored.
+/// The secrets as their readers want them.
 #[derive(Debug, Clone, Deserialize)]
-struct Document {
+struct Known {
     #[serde(flatten)]
     fleet: FleetSecrets,
     data_keys: Vec<WrappedKey>,
+    #[serde(default)]
+    llm_api_key: Option<SecretString>,
 }
 
 /// A data key as it lies among the secrets.
@@ -55,8 +61,8 @@ enum Source {
 
 #[derive(Debug)]
 struct Kept {
-    document: Arc<Document>,
-    since: Instant,
+    known: Arc<Known>,
+    since: Mark,
 }
 
 /// Reads the secrets and keeps them for a minute; when they can't be read again, what was read last goes on being used.
@@ -82,31 +88,34 @@ impl DeploymentSecrets {
         Self { source, keep: KEEP, kept: Mutex::new(None) }
     }
 
-    async fn document(&self) -> Result<Arc<Document>, StoreError> {
+    async fn known(&self) -> Result<Arc<Known>, StoreError> {
         let mut kept = self.kept.lock().await;
         if let Some(kept) = kept.as_ref().filter(|kept| kept.since.elapsed() < self.keep) {
-            return Ok(Arc::clone(&kept.document));
+            return Ok(Arc::clone(&kept.known));
         }
+        // What is read now may be older than its arrival.
+        let since = Mark::now();
         match (self.read().await, kept.as_mut()) {
-            (Ok(document), _) => {
-                let document = Arc::new(document);
-                *kept = Some(Kept { document: Arc::clone(&document), since: Instant::now() });
-                Ok(document)
+            (Ok(known), _) => {
+                let known = Arc::new(known);
+                *kept = Some(Kept { known: Arc::clone(&known), since });
+                Ok(known)
             }
             (Err(error), Some(old)) => {
                 tracing::error!(%error, "the secrets cannot be read again: the last ones stay in use");
-                old.since = Instant::now();
-                Ok(Arc::clone(&old.document))
+                old.since = Mark::now();
+                Ok(Arc::clone(&old.known))
             }
             (Err(error), None) => Err(error),
         }
     }
 
-    async fn read(&self) -> Result<Document, StoreError> {
+    async fn read(&self) -> Result<Known, StoreError> {
         let text = match &self.source {
             Source::File(path) => read_file(path).await?,
             Source::SecretsManager { client, id } => {
-                let found = client.get_secret_value().secret_id(id).send().await.map_err(|e| store_error(WHAT, e))?;
+                let read = client.get_secret_value().secret_id(id).version_stage(place::CURRENT);
+                let found = read.send().await.map_err(|e| place::said(id, e))?;
                 found.secret_string.map(SecretString::from).ok_or_else(|| corrupt(WHAT, "they are no text"))?
             }
         };
@@ -120,7 +129,7 @@ impl DeploymentSecrets {
     /// # Errors
     /// The secrets cannot be read.
     pub(crate) async fn data_keys(&self) -> Result<Vec<WrappedKey>, StoreError> {
-        Ok(self.document().await?.data_keys.clone())
+        Ok(self.known().await?.data_keys.clone())
     }
 
     /// The file they are in, if they are in one.
@@ -140,7 +149,11 @@ async fn read_file(path: &Path) -> Result<SecretString, StoreError> {
 #[async_trait]
 impl Secrets for DeploymentSecrets {
     async fn fleet(&self) -> Result<FleetSecrets, StoreError> {
-        Ok(self.document().await?.fleet.clone())
+        Ok(self.known().await?.fleet.clone())
+    }
+
+    async fn llm_api_key(&self) -> Result<Option<SecretString>, StoreError> {
+        Ok(self.known().await?.llm_api_key.clone())
     }
 }
 
@@ -164,13 +177,8 @@ pub fn create_if_absent(path: &Path, entropy: &dyn Entropy) -> io::Result<bool> 
     let unusable =
         || io::Error::new(io::ErrorKind::InvalidData, format!("{} is no key file", key_file.path().display()));
     let wrapped = wrapped.ok_or_else(unusable)?;
-    let mut secret = [0; 32];
-    entropy.fill(&mut secret);
-    let text = serde_json::json!({
-        "current": {"kid": "local-1", "secret": STANDARD.encode(secret)},
-        "data_keys": [{"id": FIRST_KEY, "wrapped": wrapped}],
-    });
-    publish(path, &text.to_string(), entropy)
+    let text = Document::with_first_key(&wrapped, entropy).text();
+    publish(path, text.expose_secret(), entropy)
 }
 
 /// Writes `text` to a new file at `path` that its owner alone can read; `false` if there is one.
@@ -223,7 +231,7 @@ mod tests {
 
         let secrets = DeploymentSecrets::file(&path);
         let fleet = secrets.fleet().await.unwrap();
-        assert_eq!(fleet.current.kid, "local-1");
+        assert_eq!(fleet.current.kid, "s1");
         assert!(fleet.previous.is_none());
         assert_eq!(secrets.data_keys().await.unwrap().len(), 1);
         let wrap = LocalKeyFile::of(None, &secrets).unwrap();
@@ -288,7 +296,7 @@ mod tests {
                 let read @ 1.. = stream.read(&mut chunk).await.unwrap() else { break };
                 seen.extend_from_slice(&chunk[..read]);
             }
-            let secret = serde_json::json!({"current": {"kid": "aws-1", "secret": "s"}, "data_keys": [{"id": "k1", "wrapped": "kms:x"}]});
+            let secret = serde_json::json!({"current": {"kid": "aws-1", "secret": "s"}, "data_keys": [{"id": "k1", "wrapped": "kms:x"}], "llm_api_key": "sk-1"});
             let body = serde_json::json!({"Name": "ringfleet", "SecretString": secret.to_string()}).to_string();
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n",
@@ -307,6 +315,7 @@ mod tests {
         let secrets = DeploymentSecrets::secrets_manager(clients.secrets, "ringfleet");
         assert_eq!(secrets.fleet().await.unwrap().current.kid, "aws-1");
         assert_eq!(secrets.data_keys().await.unwrap()[0].wrapped, "kms:x", "read once, kept");
+        assert_eq!(secrets.llm_api_key().await.unwrap().unwrap().expose_secret(), "sk-1");
         assert!(LocalKeyFile::of(None, &secrets).unwrap_err().to_string().contains("wrap_key_file"));
         let asked = asked.await.unwrap();
         assert!(

@@ -1,6 +1,8 @@
 //! The queues: sending jobs, and taking them where no Lambda does.
 //! It must never put more than ids into a message, and never delete one that was not handled.
 
+mod dead_letters;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use tokio::sync::Mutex;
 
 use crate::errors::{store_error, unavailable};
 use crate::schema::Names;
+
+pub use dead_letters::{DeadLetter, DeadLetters, Replayed};
 
 /// SQS gives out no more at once.
 const BATCH_MAX: i32 = 10;

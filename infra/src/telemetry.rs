@@ -3,6 +3,8 @@
 //! libraries under us print requests with their headers and bodies at DEBUG and TRACE, and a panic prints the value that it
 //! tripped over. Those hold keys, numbers and what people said.
 
+pub mod emf;
+
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 

@@ -1,10 +1,11 @@
 //! The platform's HTTP API as a client sees it. It must never retry: a test counts what happens.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use reqwest::{Method, StatusCode};
+use reqwest::{Certificate, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::wait::until;
@@ -33,10 +34,27 @@ impl Api {
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), key: key.to_owned() })
     }
 
+    /// One whose host is at `address`, whatever its name is, and whose certificate one of `trusted` signed.
+    ///
+    /// # Errors
+    /// It is no URL, or no HTTP client can be had.
+    pub fn reached_at(url: &str, key: &str, address: SocketAddr, trusted: Vec<Certificate>) -> Result<Self> {
+        let host = reqwest::Url::parse(url)?.host_str().context("a URL without a host")?.to_owned();
+        let builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).resolve(&host, address);
+        let http = builder.tls_certs_only(trusted).build()?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), key: key.to_owned() })
+    }
+
     /// The same platform with another key.
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
         Self { key: key.to_owned(), ..self.clone() }
+    }
+
+    /// The same platform without any.
+    #[must_use]
+    pub fn without_key(&self) -> Self {
+        Self { key: String::new(), ..self.clone() }
     }
 
     /// Status and body of any request.
@@ -44,7 +62,10 @@ impl Api {
     /// # Errors
     /// There was no answer, or it was no JSON.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).header("x-api-key", &self.key);
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if !self.key.is_empty() {
+            request = request.header("x-api-key", &self.key);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod audio;
+pub mod aws;
 pub mod baresip;
 pub mod binaries;
 pub mod carrier;
@@ -12,6 +13,7 @@ pub mod desk;
 pub mod dice;
 pub mod digest;
 pub mod ears;
+pub mod ec2;
 pub mod fault;
 pub mod gate;
 pub mod history;

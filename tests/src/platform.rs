@@ -2,6 +2,7 @@
 //! It must never share anything with another test but the speech models.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +18,7 @@ use crate::{binaries, ports};
 /// An unoptimised build on a busy machine loads models and makes tables in this time.
 const READY: Duration = Duration::from_secs(120);
 /// Ports for RTP and RTCP of each fleet server; room for 50 calls.
-const RTP_PORTS: u16 = 100;
+const RTP_PORTS: u16 = 140;
 /// The admin key that every platform of the tests has.
 pub const ADMIN_KEY: &str = "rf_end_to_end_tests_admin_key";
 
@@ -45,6 +46,8 @@ pub struct ServerSetup {
     pub set: Vec<String>,
     /// The private port; 0 takes a free one.
     pub http: u16,
+    /// The SIP port; 0 takes a free one.
+    pub sip: u16,
     /// Over the platform's own.
     pub environment: Vec<(String, String)>,
     /// A folder below the platform's if none.
@@ -228,7 +231,7 @@ impl Platform {
     /// It does not become ready.
     pub async fn fleet_server_with(&self, id: &str, setup: ServerSetup) -> Result<FleetServer> {
         let server = FleetServer::start(self, id, ports::block(RTP_PORTS)?, setup).await?;
-        self.seen(id).await?;
+        self.seen(text(server.ready(), "/server_id")?).await?;
         Ok(server)
     }
 
@@ -336,7 +339,7 @@ impl FleetServer {
         let mut command = command(&binaries::ringfleet_fleet());
         command.envs(platform.aws()?);
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
-        command.args(["--json", "--server-id", id, "--sip", "127.0.0.1:0"]);
+        command.args(["--json", "--server-id", id, "--sip", &format!("127.0.0.1:{}", setup.sip)]);
         command.args(["--fleet-http", &format!("127.0.0.1:{}", setup.http)]);
         command.args(["--fleet-secret-file", text(platform.ready(), "/fleet_secret_file")?]);
         command.args(["--log", platform.setup.log.unwrap_or(LOG)]);
@@ -391,6 +394,16 @@ impl FleetServer {
         self.process.signal(signal)
     }
 
+    /// Waits until it has ended well by itself, after it was told to.
+    ///
+    /// # Errors
+    /// It lives on, or ends badly.
+    pub async fn drained(&mut self, limit: Duration) -> Result<()> {
+        let status = self.process.wait(limit).await?;
+        ensure!(status.success(), "ringfleet-fleet ended with {status}:\n{}", self.process.log());
+        Ok(())
+    }
+
     /// What its next process is started with.
     pub fn setup(&mut self) -> &mut ServerSetup {
         &mut self.setup
@@ -407,6 +420,14 @@ impl FleetServer {
     /// It survives.
     pub async fn kill(&mut self) -> Result<()> {
         self.process.kill().await
+    }
+
+    /// Waits for its end, which nobody asked it for.
+    ///
+    /// # Errors
+    /// It lives on.
+    pub async fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.process.wait(limit).await
     }
 
     /// SIGTERM: it must drain and end well.

@@ -20,6 +20,11 @@ use crate::wait::{until, within};
 const LAST_LINES: usize = 80;
 /// From a signal to the end.
 const END: Duration = Duration::from_secs(60);
+/// Runs a command until it ends or standard input does; whoever outlives the asking by ten seconds is killed, and so are the
+/// children that it leaves behind.
+const LEASH: &str = r#"exec 3<&0; setsid "$@" 3<&- & child=$!
+(cat <&3; kill "$child"; for second in 1 2 3 4 5 6 7 8 9 10; do sleep 1; kill -0 "$child" || exit; done; kill -9 "$child") > /dev/null 2>&1 &
+exec 3<&-; wait "$child"; verdict=$?; kill -9 "-$child" 2> /dev/null; exit $verdict"#;
 
 /// A running program.
 pub struct Process {
@@ -66,8 +71,26 @@ impl Process {
     ///
     /// # Errors
     /// It can't be started.
-    pub fn start(name: &str, mut command: Command) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    pub fn start(name: &str, command: Command) -> Result<Self> {
+        Self::spawn(name, command, Stdio::null())
+    }
+
+    /// As [`Process::start`], for a server of somebody else's that has children of its own: it is asked to end, and ends
+    /// them, as soon as nobody here holds it any more, even if this process is killed.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_leashed(name: &str, command: &Command) -> Result<Self> {
+        let command = command.as_std();
+        let mut leashed = Command::new("sh");
+        leashed.args(["-c", LEASH, "leash"]).arg(command.get_program()).args(command.get_args()).env_clear();
+        leashed.envs(command.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+        leashed.current_dir(command.get_current_dir().context("a leashed program has a folder of its own")?);
+        Self::spawn(name, leashed, Stdio::piped())
+    }
+
+    fn spawn(name: &str, mut command: Command, stdin: Stdio) -> Result<Self> {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("{name} can't be started: {command:?}"))?;
         let stdout = Lines::of(child.stdout.take());
         let stderr = Lines::of(child.stderr.take());
@@ -129,6 +152,15 @@ impl Process {
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal("TERM")?;
         self.wait(END).await
+    }
+
+    /// Lets a leashed program go: it ends.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn let_go(&mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        self.wait(END).await.map(|_| ())
     }
 
     /// kill -9.

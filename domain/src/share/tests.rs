@@ -1,5 +1,7 @@
 //! Shares: tables, and a simulated fleet whose servers see each other late, go silent, come back and end.
 
+mod far;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -124,7 +126,7 @@ fn a_newcomer_waits_unless_it_is_alone() {
     let mut alone = Shares::new(id("a"), None);
     assert_eq!(alone.check(at(0), &over, 0), Err(Denied::NoShare));
     assert_eq!(alone.check(at(0), &Over { limits: TrunkLimits::default(), ..over }, 9), Ok(()));
-    alone.observe(at(0), at(0), &[row("a", 0, false, Duration::ZERO)], wall(Duration::ZERO));
+    alone.observe(at(0), at(0), &[row("a", 0, false, Duration::ZERO)], &Rest::Nothing, wall(Duration::ZERO));
     assert_eq!(alone.check(at(0), &over, 3), Ok(()));
     assert_eq!(alone.check(at(0), &over, 4), Err(Denied::Calls));
     alone.note(at(0), &over);
@@ -136,7 +138,7 @@ fn a_newcomer_waits_unless_it_is_alone() {
     let both = [row("a", 0, false, Duration::ZERO), row("b", 0, false, Duration::ZERO)];
     let mut second = Shares::new(id("b"), None);
     for ms in (0..=12_000).step_by(2000) {
-        second.observe(at(ms), at(ms), &both, wall(Duration::ZERO));
+        second.observe(at(ms), at(ms), &both, &Rest::Nothing, wall(Duration::ZERO));
         let expect = match ms {
             0..10_000 => Err(Denied::NoShare),
             // Right before, the other may have used the whole pace.
@@ -162,6 +164,8 @@ enum Event {
     /// Its heartbeats fail from here on, or get through again.
     Cut(bool),
     Drain,
+    /// It takes calls again.
+    Open,
     /// It dies, and with it its calls.
     Kill,
     /// It begins anew.
@@ -200,6 +204,14 @@ impl Fleet {
             Event::End => self.nodes[server].held = self.nodes[server].held.saturating_sub(1),
             Event::Cut(cut) => self.nodes[server].cut = cut,
             Event::Drain => self.nodes[server].draining = true,
+            Event::Open => {
+                let node = &mut self.nodes[server];
+                if std::mem::take(&mut node.draining)
+                    && let Some(shares) = node.shares.as_mut()
+                {
+                    shares.come_back();
+                }
+            }
             Event::Kill => self.nodes[server] = Node { shares: None, held: 0, cut: false, draining: false },
             Event::Start if self.nodes[server].shares.is_none() => {
                 self.nodes[server].shares = Some(Shares::new(id(NAMES[server]), None));
@@ -216,7 +228,7 @@ impl Fleet {
         let Some(shares) = node.shares.as_mut().filter(|_| !node.cut) else { return };
         self.table.insert(id(NAMES[server]), row(NAMES[server], node.held, node.draining, at));
         let rows: Vec<ServerRow> = self.table.values().cloned().collect();
-        shares.observe(now, now, &rows, wall(at));
+        shares.observe(now, now, &rows, &Rest::Nothing, wall(at));
     }
 
     fn call(&mut self, server: usize) {
@@ -237,8 +249,8 @@ impl Fleet {
     fn check_shares(&self, now: Instant) {
         let Some(limit) = self.limits.calls else { return };
         let empty = |shares: &Shares| {
-            let members =
-                Members(shares.members.0.iter().map(|m| Member { calls: BTreeMap::new(), ..m.clone() }).collect());
+            let idle = |member: &Member| Member { calls: BTreeMap::new(), ..member.clone() };
+            let members = Members { rows: shares.members.rows.iter().map(idle).collect(), far: None };
             members.calls_share(&shares.server, &trunk(), &self.limits, None)
         };
         let in_use = self.nodes.iter().filter(|node| !node.draining).filter_map(|node| node.shares.as_ref());
@@ -265,6 +277,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => Just(Event::End),
         1 => any::<bool>().prop_map(Event::Cut),
         1 => Just(Event::Drain),
+        1 => Just(Event::Open),
         1 => Just(Event::Kill),
         3 => Just(Event::Start),
     ]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use domain::fleet::{Refusal, ServerRow};
 use domain::ids::{ServerId, TrunkId};
-use domain::share::{Denied, Over, Shares};
+use domain::share::{Denied, Over, Rest, Shares};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -90,8 +90,13 @@ impl Admission {
     }
 
     /// Takes in the fleet as it was read right after the heartbeat begun at `beat`.
-    pub fn observe(&self, beat: Instant, servers: &[ServerRow], wall: Timestamp) {
-        self.lock().shares.observe(beat, Instant::now(), servers, wall);
+    pub fn observe(&self, beat: Instant, servers: &[ServerRow], rest: &Rest, wall: Timestamp) {
+        self.lock().shares.observe(beat, Instant::now(), servers, rest, wall);
+    }
+
+    /// Whether it knows of the fleet; until then trunks with limits are closed.
+    pub fn sees_fleet(&self) -> bool {
+        self.lock().shares.sees()
     }
 
     /// A heartbeat got through and calls can be taken: true for the next 10 s; or they can't.
@@ -125,7 +130,10 @@ impl Admission {
             if state.ending && !draining {
                 return false;
             }
-            state.load.draining = draining;
+            if std::mem::replace(&mut state.load.draining, draining) && !draining {
+                // The others have divided the trunks without it.
+                state.shares.come_back();
+            }
             state.load.clone()
         };
         self.changes.send_replace(load);

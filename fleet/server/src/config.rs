@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::ids::{IdError, ServerId};
+use domain::machine::Place;
 use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
@@ -58,6 +59,10 @@ pub struct ServerSettings {
     pub group: Option<String>,
     /// Where what a call leaves is kept until the control plane has it.
     pub spool: PathBuf,
+    /// Whence the addresses come that no setting names.
+    pub addresses: Addresses,
+    /// Whoever ends the machine, and must wait for this server's calls.
+    pub lifecycle: LifecycleSettings,
     /// A WAV (8 kHz, mono) that calls to the user `bench` are played, for load tests.
     pub bench_wav: Option<PathBuf>,
     /// Where the bench's recordings go.
@@ -87,8 +92,53 @@ impl Default for ServerSettings {
             max_calls: 100,
             group: None,
             spool: PathBuf::from("spool"),
+            addresses: Addresses::default(),
+            lifecycle: LifecycleSettings::default(),
             bench_wav: None,
             bench_folder: None,
+        }
+    }
+}
+
+/// Whence a server has its id and the addresses under which others reach it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Addresses {
+    /// Those that it is bound to.
+    #[default]
+    Own,
+    /// The machine's: the private one for the control plane, the public one for SIP and RTP.
+    Imds,
+    /// The machine's private one for all: carriers are in the same network.
+    ImdsPrivate,
+}
+
+/// The hook of an Auto Scaling group that makes it wait for a server whose machine it ends. Without one, nobody is asked
+/// what is to become of the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LifecycleSettings {
+    pub group: Option<String>,
+    pub hook: Option<String>,
+}
+
+/// An Auto Scaling group and its hook for machines that end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    pub group: String,
+    pub hook: String,
+}
+
+impl LifecycleSettings {
+    /// The hook, if one is set.
+    ///
+    /// # Errors
+    /// Only one of its two parts is set.
+    pub fn hook(&self) -> Result<Option<Hook>, SettingsError> {
+        match (self.group.clone(), self.hook.clone()) {
+            (Some(group), Some(hook)) => Ok(Some(Hook { group, hook })),
+            (None, None) => Ok(None),
+            _ => Err(SettingsError::Lifecycle),
         }
     }
 }
@@ -113,6 +163,14 @@ pub enum SettingsError {
     WsAdvertised(String),
     #[error("fleet.tls_certificate and fleet.tls_key go together: set both, or none to serve WebSockets without TLS")]
     Tls,
+    #[error(
+        "fleet.lifecycle.group and fleet.lifecycle.hook go together: set both, or none if nobody ends this machine"
+    )]
+    Lifecycle,
+    #[error(
+        "fleet.addresses `imds`: this machine has no public IPv4 address; give it one (an Elastic IP), or write `imds_private` if carriers reach its private one"
+    )]
+    NoPublicAddress,
     #[error("fleet.ws_max_rate 0: a WebSocket sends some 50 messages a second, and nothing could be heard")]
     WsMaxRate,
     #[error("fleet.sip {0}: SDP needs a real address; set fleet.media_advertised and fleet.sip_advertised beside it")]
@@ -171,6 +229,26 @@ pub struct ServerConfig {
 }
 
 impl ServerSettings {
+    /// Takes from the machine what [`Addresses`] says and no setting names: the id, and what is advertised.
+    ///
+    /// # Errors
+    /// The machine lacks an address.
+    pub fn located(mut self, place: &Place) -> Result<Self, SettingsError> {
+        let outside = match self.addresses {
+            Addresses::Own => return Ok(self),
+            Addresses::Imds => place.public.ok_or(SettingsError::NoPublicAddress)?,
+            Addresses::ImdsPrivate => place.private,
+        };
+        if self.server_id.is_empty() {
+            self.server_id.clone_from(&place.id);
+        }
+        let private = SocketAddr::new(place.private, self.http.port());
+        self.http_advertised.get_or_insert_with(|| private.to_string());
+        self.sip_advertised.get_or_insert(SocketAddr::new(outside, self.sip.port()));
+        self.media_advertised.get_or_insert(outside);
+        Ok(self)
+    }
+
     /// Checks the settings; `host_name` names a server that has no id of its own.
     ///
     /// # Errors
@@ -296,6 +374,65 @@ mod tests {
         check(|s| s.tls_key = Some("k.pem".into()), Err("go together"));
         check(|s| s.ws_max_rate = 0, Err("fleet.ws_max_rate"));
         check(|s| s.sip = "0.0.0.0:5060".parse().unwrap(), Err("fleet.media_advertised"));
+        check(|s| s.lifecycle.hook = Some("drain".into()), Ok("host-1"));
         check(|s| s.bench_wav = Some("/nonexistent.wav".into()), Err("fleet.bench_wav /nonexistent.wav"));
+    }
+
+    #[test]
+    fn a_hook_has_a_group_and_a_name() {
+        let hook = |group: Option<&str>, hook: Option<&str>| {
+            LifecycleSettings { group: group.map(str::to_owned), hook: hook.map(str::to_owned) }.hook()
+        };
+        assert!(matches!(hook(None, None), Ok(None)));
+        assert_eq!(hook(Some("g"), Some("h")).unwrap(), Some(Hook { group: "g".into(), hook: "h".into() }));
+        for (group, name) in [(Some("g"), None), (None, Some("h"))] {
+            assert!(hook(group, name).unwrap_err().to_string().contains("fleet.lifecycle.hook go together"));
+        }
+    }
+
+    #[test]
+    fn what_no_setting_names_is_the_machine_s() {
+        let place = |public: Option<&str>| Place {
+            id: "i-1".into(),
+            private: "10.0.0.7".parse().unwrap(),
+            public: public.map(|address| address.parse().unwrap()),
+        };
+        let check = |edit: fn(&mut ServerSettings), place: Place, expect: [&str; 4]| {
+            let mut settings = ServerSettings { sip: "0.0.0.0:5060".parse().unwrap(), ..ServerSettings::default() };
+            edit(&mut settings);
+            let made = settings.located(&place).unwrap();
+            let words = [
+                made.server_id.clone(),
+                made.http_advertised.clone().unwrap_or_default(),
+                made.sip_advertised.map(|address| address.to_string()).unwrap_or_default(),
+                made.media_advertised.map(|address| address.to_string()).unwrap_or_default(),
+            ];
+            assert_eq!(words, expect.map(str::to_owned));
+            // With addresses of its own it may be bound to all.
+            assert!(expect[2].is_empty() || made.check("host-1", TIMING, None).is_ok());
+        };
+        check(|_| {}, place(Some("203.0.113.7")), ["", "", "", ""]);
+        check(
+            |s| s.addresses = Addresses::Imds,
+            place(Some("203.0.113.7")),
+            ["i-1", "10.0.0.7:8090", "203.0.113.7:5060", "203.0.113.7"],
+        );
+        check(
+            |s| s.addresses = Addresses::ImdsPrivate,
+            place(None),
+            ["i-1", "10.0.0.7:8090", "10.0.0.7:5060", "10.0.0.7"],
+        );
+        check(
+            |s| {
+                s.addresses = Addresses::Imds;
+                s.server_id = "own".into();
+                s.media_advertised = Some("198.51.100.1".parse().unwrap());
+                s.http.set_port(9000);
+            },
+            place(Some("203.0.113.7")),
+            ["own", "10.0.0.7:9000", "203.0.113.7:5060", "198.51.100.1"],
+        );
+        let lost = ServerSettings { addresses: Addresses::Imds, ..ServerSettings::default() }.located(&place(None));
+        assert!(lost.unwrap_err().to_string().contains("imds_private"));
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::fleet::{FleetSummary, ServerRow};
+use domain::fleet::ServerRow;
 use domain::ids::{Epoch, Owner, ServerId};
 use domain::ports::{Clock, Owned, Servers};
 use thiserror::Error;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::finish::spool::Spool;
-use crate::peers::Peers;
+use crate::lookout::{Lookout, Seen};
 
 /// Writes on change are at least this far apart.
 const CHANGE_GAP: Duration = Duration::from_millis(250);
@@ -21,8 +21,8 @@ const CHANGE_GAP: Duration = Duration::from_millis(250);
 const NOTABLE_PERIODS: u32 = 4;
 /// One write may take this long.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
-/// One look at the fleet, or one summary of it, may take this long.
-const LOOK_LIMIT: Duration = Duration::from_secs(1);
+/// Who sums up for others beats this many times as often: what it tells must not be old.
+const LEADER_PACE: u32 = 2;
 
 #[derive(Debug, Error)]
 pub enum HeartbeatError {
@@ -77,7 +77,7 @@ pub(crate) fn start(
     identity: Identity,
     period: Duration,
     admission: Admission,
-    peers: Peers,
+    lookout: Lookout,
     spool: Spool,
     servers: Arc<dyn Servers>,
     clock: Arc<dyn Clock>,
@@ -88,7 +88,7 @@ pub(crate) fn start(
     let (silences_out, silences) = watch::channel(0);
     let (stop, stopped) = watch::channel(false);
     let beat =
-        Beat { identity, period, admission, peers, spool, servers, clock, pulse: pulse_out, silences: silences_out };
+        Beat { identity, period, admission, lookout, spool, servers, clock, pulse: pulse_out, silences: silences_out };
     let thread = std::thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(move || runtime.block_on(beat.run(stopped)))
@@ -125,7 +125,7 @@ struct Beat {
     identity: Identity,
     period: Duration,
     admission: Admission,
-    peers: Peers,
+    lookout: Lookout,
     spool: Spool,
     servers: Arc<dyn Servers>,
     clock: Arc<dyn Clock>,
@@ -134,18 +134,22 @@ struct Beat {
 }
 
 impl Beat {
-    async fn run(self, mut stopped: watch::Receiver<bool>) {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         let mut changes = self.admission.watch();
         let mut last_success = Instant::now();
         let mut last_look: Option<Instant> = None;
+        let mut every = self.period;
         loop {
             let began = Instant::now();
             match self.write().await {
                 Ok(Owned::Written) => {
                     let silence = std::mem::replace(&mut last_success, Instant::now()).elapsed();
                     // After the write: two that begin together see each other. Not with every change: the table is the fleet's.
-                    if last_look.is_none_or(|last| began.duration_since(last) >= self.period * 3 / 4) {
-                        last_look = self.look(began).await.then_some(began);
+                    let due = last_look.is_none_or(|last| began.duration_since(last) >= every * 3 / 4);
+                    if due || !self.admission.sees_fleet() {
+                        let seen = self.lookout.look(began, &self.admission).await;
+                        last_look = seen.is_some().then_some(began);
+                        every = if seen == Some(Seen::AsLeader) { self.period / LEADER_PACE } else { self.period };
                     }
                     // A full disk means that an end could be lost: then no new call is taken.
                     self.admission.set_ready(self.spool.probe().is_ok());
@@ -167,7 +171,7 @@ impl Beat {
             }
             changes.mark_unchanged();
             let gap = tokio::time::sleep(CHANGE_GAP.min(self.period));
-            let period = tokio::time::sleep(self.period);
+            let period = tokio::time::sleep(every);
             tokio::select! {
                 () = period => {}
                 () = async { gap.await; let _ = changes.changed().await; } => {}
@@ -177,32 +181,6 @@ impl Beat {
                 }
             }
         }
-    }
-
-    /// Learns who else is there, for the shares of trunks, and sums the fleet up if it is this server's turn; false when
-    /// the table does not answer.
-    async fn look(&self, began: Instant) -> bool {
-        let servers = match tokio::time::timeout(LOOK_LIMIT, self.servers.all()).await {
-            Ok(Ok(servers)) => servers,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the fleet is not seen; trunks with limits are closed soon");
-                return false;
-            }
-            Err(_) => {
-                tracing::warn!("the fleet is not seen within {LOOK_LIMIT:?}; trunks with limits are closed soon");
-                return false;
-            }
-        };
-        let now = self.clock.now();
-        self.admission.observe(began.into_std(), &servers, now);
-        self.peers.observe(&servers);
-        if let Some(summary) = FleetSummary::by(&self.identity.server_id, &servers, now) {
-            let written = tokio::time::timeout(LOOK_LIMIT, self.servers.put_summary(&summary)).await;
-            if !matches!(written, Ok(Ok(()))) {
-                tracing::debug!("the fleet's summary is not written; readers sum the heartbeats themselves");
-            }
-        }
-        true
     }
 
     async fn write(&self) -> Result<Owned, String> {

@@ -11,7 +11,10 @@ mod finish;
 mod heartbeat;
 mod http;
 mod legs;
+pub mod lifecycle;
 mod live;
+mod lookout;
+mod model;
 mod node;
 mod passing;
 mod peers;
@@ -26,7 +29,9 @@ mod talk;
 mod tls;
 mod ws;
 
-pub use config::{ServerConfig, ServerSettings, SettingsError, Timing, TlsFiles, WsConfig};
+pub use config::{
+    Addresses, Hook, LifecycleSettings, ServerConfig, ServerSettings, SettingsError, Timing, TlsFiles, WsConfig,
+};
 pub use legs::sip::negotiated;
 pub use node::Ports;
 pub use sip_door::{SipOverflow, SipUnknown};

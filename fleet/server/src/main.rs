@@ -11,25 +11,29 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use clap::error::ErrorKind;
-use infra::aws::{Clients, connect};
+use domain::machine::Place;
+use infra::aws::{Clients, auto_scaling, connect};
 use infra::clock::{OsEntropy, SystemClock};
 use infra::config::{
     AwsConfig, ConfigError, EgressConfig, LlmConfig, NamesConfig, Periods, TelemetryConfig, assign, load,
 };
 use infra::dynamodb::stores;
 use infra::guarded::{EgressPolicy, GuardedClient, client};
+use infra::lifecycle::{Imds, Instance};
 use infra::s3::S3Objects;
 use infra::schema::Names;
-use infra::seal::{AesSeal, LocalKeyFile, follow};
+use infra::seal::{AesSeal, follow, wrap_of};
 use infra::secrets::DeploymentSecrets;
 use infra::sqs::SqsQueues;
+use infra::supervisor::Supervisor;
 use infra::telemetry::{self, TelemetryError};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use server::lifecycle::{Lifecycle, Rhythm};
 use server::provider::timing::Kind;
 use server::provider::{LlmConfig as ServerLlm, ModelSet, ProviderConfig, ProviderSettings, Speech, SpeechConfig};
-use server::{Ports, Server, ServerConfig, ServerSettings, SettingsError, Timing, start};
+use server::{Addresses, Ports, Server, ServerConfig, ServerSettings, SettingsError, Timing, start};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use toml::{Table, Value};
@@ -37,8 +41,10 @@ use toml::{Table, Value};
 const PREFIX: &str = "RINGFLEET_";
 /// The exit code of a mistake in flags or settings, as clap has it.
 const USAGE: u8 = 2;
-/// Histograms are drained this often; nobody may ever scrape them.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Histograms are drained this often, since nobody may ever scrape them, and the supervisor hears of us.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// One word to whoever takes the machine, when there is no time for a second.
+const FAREWELL: Duration = Duration::from_secs(6);
 /// Threads that block are not waited for longer than this at the end.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
@@ -96,6 +102,8 @@ struct Settings {
     fleet_secret_id: Option<String>,
     /// The key that the data keys among them are wrapped with, where it does not lie beside their file.
     wrap_key_file: Option<PathBuf>,
+    /// The KMS key that they are wrapped with, instead of a key file.
+    kms_key_id: Option<String>,
     models: Option<PathBuf>,
     aws: AwsConfig,
     names: NamesConfig,
@@ -148,44 +156,130 @@ async fn run(cli: Cli) -> Result<ExitCode> {
     telemetry::init(&settings.telemetry)?;
     infra::failpoint::arm()?;
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be recorded")?;
-    let config = server_config(&settings)?;
+    let place = place(&settings.fleet).await?;
+    let config = server_config(&settings, place.as_ref())?;
     let clients = connect(&settings.aws).await;
     let ports = ports(&settings, &clients).await?;
     let models = settings.models.clone().unwrap_or_else(ModelSet::default_dir);
     let speech = tokio::task::spawn_blocking(move || load_speech(&models)).await.context("no speech")?;
     let server_id = config.server_id.to_string();
     let server = start(config, ports, speech, Some(metrics.clone())).await?;
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
+    let lifecycle = lifecycle(&settings, place).await?;
     announce(&cli, &server_id, &server);
-
+    let supervisor = Supervisor::of_this_process();
+    supervisor.ready();
     let upkeep = tokio::spawn(async move {
         loop {
-            tokio::time::sleep(METRICS_UPKEEP).await;
+            tokio::time::sleep(UPKEEP).await;
             metrics.run_upkeep();
+            supervisor.alive();
         }
     });
+    let code = serve(server, &server_id, signals, lifecycle).await;
+    upkeep.abort();
+    Ok(code)
+}
+
+/// Serves until something asks the process to end, and drains.
+async fn serve(server: Server, server_id: &str, mut signals: Signals, lifecycle: Option<Lifecycle>) -> ExitCode {
     let force = CancellationToken::new();
-    let code = tokio::select! {
+    let (code, by_machine) = tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, calls = server.calls(), "draining; a second signal ends the live calls");
-            ExitCode::SUCCESS
+            (ExitCode::SUCCESS, false)
         }
         () = server.superseded() => {
             tracing::error!(server.id = %server_id, "another process has taken over this id; ending");
             // The control plane ends the calls of an older incarnation: they must not talk on.
             force.cancel();
-            ExitCode::FAILURE
+            (ExitCode::FAILURE, false)
+        }
+        () = goes(lifecycle.as_ref()) => {
+            tracing::info!(calls = server.calls(), "draining for the machine; a second signal ends the live calls");
+            (ExitCode::SUCCESS, true)
         }
     };
-    let forcing = force.clone();
-    let second = tokio::spawn(async move {
-        signals.next().await;
-        forcing.cancel();
-    });
-    server.drain(force).await;
-    second.abort();
-    upkeep.abort();
-    Ok(code)
+    // Whoever stops the service of a machine that goes does not insist yet.
+    let let_pass = usize::from(by_machine);
+    let mut drained = std::pin::pin!(server.drain(force.clone()));
+    tokio::select! {
+        () = &mut drained => {}
+        () = insisted(&mut signals, lifecycle.as_ref(), let_pass) => {
+            force.cancel();
+            drained.await;
+        }
+    }
+    if let Some(lifecycle) = lifecycle {
+        let in_haste = force.is_cancelled();
+        leave(lifecycle, in_haste, signals).await;
+    }
+    code
+}
+
+/// Returns when the machine is to go.
+async fn goes(lifecycle: Option<&Lifecycle>) {
+    match lifecycle {
+        Some(lifecycle) => lifecycle.goes().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when a drain has to end: after one signal more than are let pass, or since the machine is about to vanish.
+async fn insisted(signals: &mut Signals, lifecycle: Option<&Lifecycle>, let_pass: usize) {
+    let signalled = async {
+        for _ in 0..=let_pass {
+            signals.next().await;
+        }
+    };
+    let vanishes = async {
+        match lifecycle {
+            Some(lifecycle) => lifecycle.vanishes().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = signalled => {}
+        () = vanishes => {}
+    }
+}
+
+/// Tells whoever takes the machine that it may.
+async fn leave(mut lifecycle: Lifecycle, in_haste: bool, mut signals: Signals) {
+    let told = lifecycle.drained();
+    if in_haste {
+        let _ = tokio::time::timeout(FAREWELL, told).await;
+        return;
+    }
+    tokio::select! {
+        () = told => {}
+        _ = signals.next() => {}
+    }
+}
+
+/// This machine, where a setting asks for it.
+async fn place(fleet: &ServerSettings) -> Result<Option<Place>> {
+    if fleet.addresses == Addresses::Own && fleet.lifecycle.hook()?.is_none() {
+        return Ok(None);
+    }
+    let unknown =
+        "this machine's id and addresses are not known: fleet.addresses and fleet.lifecycle are for EC2 instances";
+    Ok(Some(Imds::new().place().await.context(unknown)?))
+}
+
+/// The watch over this machine, where somebody may end it and waits.
+async fn lifecycle(settings: &Settings, place: Option<Place>) -> Result<Option<Lifecycle>> {
+    let Some((hook, place)) = settings.fleet.lifecycle.hook()?.zip(place) else { return Ok(None) };
+    let machine = Instance {
+        imds: Imds::new(),
+        auto_scaling: auto_scaling(&settings.aws).await,
+        id: place.id,
+        group: hook.group,
+        hook: hook.hook,
+    };
+    let Periods { lifecycle_look, lifecycle_hold, .. } = &settings.periods;
+    let rhythm = Rhythm { look: lifecycle_look.0, hold: lifecycle_hold.0 };
+    Ok(Some(Lifecycle::start(Arc::new(machine), rhythm)))
 }
 
 /// The flags as the top layer of the settings.
@@ -222,7 +316,7 @@ fn layer(cli: &Cli) -> Result<Table, ConfigError> {
     Ok(flags)
 }
 
-fn server_config(settings: &Settings) -> Result<ServerConfig> {
+fn server_config(settings: &Settings, place: Option<&Place>) -> Result<ServerConfig> {
     let periods = &settings.periods;
     let timing = Timing {
         heartbeat: periods.heartbeat.0,
@@ -233,7 +327,11 @@ fn server_config(settings: &Settings) -> Result<ServerConfig> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     let host = if host.is_empty() { "fleet" } else { host };
-    Ok(settings.fleet.clone().check(host, timing, language_model(&settings.llm)?)?)
+    let fleet = match place {
+        Some(place) => settings.fleet.clone().located(place)?,
+        None => settings.fleet.clone(),
+    };
+    Ok(fleet.check(host, timing, language_model(&settings.llm)?)?)
 }
 
 fn language_model(llm: &LlmConfig) -> Result<Option<ServerLlm>> {
@@ -258,8 +356,9 @@ async fn ports(settings: &Settings, clients: &Clients) -> Result<Ports> {
         (None, None) => bail!("the deployment's secrets are needed: --fleet-secret-file FILE, or fleet_secret_id"),
     };
     let unusable = "the deployment's secrets cannot be used";
-    let wrap = LocalKeyFile::of(settings.wrap_key_file.as_deref(), &secrets).context(unusable)?;
-    let seal = Arc::new(AesSeal::load(&secrets, &wrap).await.context(unusable)?);
+    let (key, file) = (settings.kms_key_id.as_deref(), settings.wrap_key_file.as_deref());
+    let wrap = wrap_of(&clients.kms, key, file, &secrets).context(unusable)?;
+    let seal = Arc::new(AesSeal::load(&secrets, &*wrap).await.context(unusable)?);
     let secrets = Arc::new(secrets);
     follow(&seal, secrets.clone(), wrap);
     let names = Names::new(&settings.names);

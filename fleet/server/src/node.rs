@@ -62,7 +62,7 @@ pub(crate) struct Node {
     pub recordings: Recordings,
     pub speech: Arc<Speech>,
     /// The model of bots that name none of their own.
-    pub llm: Option<crate::provider::LlmConfig>,
+    pub model: crate::model::DeploymentModel,
     /// Recordings are checkpointed to the bucket this often.
     pub checkpoint_every: Duration,
     /// Diallers that are connected by WebSocket.

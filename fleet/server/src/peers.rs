@@ -1,4 +1,4 @@
-//! The other servers of the fleet, as this one's heartbeat saw them last: where a call may go that finds no room here.
+//! Other servers of the fleet, as this one's heartbeat saw them last (in a large fleet some of them): where a call may go that finds no room here.
 //! It must never read the table itself: whoever is full has no time for that.
 
 use std::sync::Arc;
@@ -14,9 +14,9 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Takes in the fleet as it was just read.
-    pub(crate) fn observe(&self, servers: &[ServerRow]) {
-        self.seen.store(Arc::new(servers.to_vec()));
+    /// Takes in what was just read of the fleet.
+    pub(crate) fn observe(&self, servers: Vec<ServerRow>) {
+        self.seen.store(Arc::new(servers));
     }
 
     /// Servers but `own` that have room as far as is known, best first.
@@ -55,7 +55,12 @@ mod tests {
             peers.with_room(&own, None, now, |_| 0).iter().map(|server| server.server_id.to_string()).collect()
         };
         assert!(named(&peers).is_empty());
-        peers.observe(&[row("own", 9, false), row("full", 0, false), row("leaves", 9, true), row("roomy", 9, false)]);
+        peers.observe(vec![
+            row("own", 9, false),
+            row("full", 0, false),
+            row("leaves", 9, true),
+            row("roomy", 9, false),
+        ]);
         assert_eq!(named(&peers), ["roomy"]);
     }
 }

@@ -27,6 +27,8 @@ use crate::heartbeat::{self, Heart, HeartbeatError, Identity, Pulse};
 use crate::legs::SipLegs;
 use crate::legs::websocket::Limits;
 use crate::live::Live;
+use crate::lookout::Lookout;
+use crate::model::DeploymentModel;
 use crate::node::{Node, Ports};
 use crate::passing::Passing;
 use crate::peers::Peers;
@@ -162,7 +164,7 @@ pub async fn start(
         peers,
         recordings,
         speech,
-        llm: config.llm.clone(),
+        model: DeploymentModel::start(config.llm.clone(), &*ports.secrets).await,
         checkpoint_every: config.checkpoint_every,
         sockets: Sockets::new(Limits::new(config.ws.max_rate), config.ws.per_address),
         calls: TaskTracker::new(),
@@ -181,6 +183,7 @@ pub async fn start(
         tokio::spawn(port.serve(ws::router(node.clone(), bench.clone()), stop.clone())),
         tokio::spawn(node.sip_door.directory.clone().keep(stop.clone())),
         tokio::spawn(take_incoming(node.clone(), bench, inbox)),
+        tokio::spawn(node.model.clone().keep(node.ports.secrets.clone(), stop.clone())),
         tokio::spawn(keep_reconciled(node.clone(), heart.silences(), stop.clone())),
     ];
     tracing::info!(server.id = %config.server_id, epoch = epoch.0, %sip, %http, ws = %ws_local, max_calls, "fleet server takes calls");
@@ -218,11 +221,12 @@ async fn beat(
     spool: Spool,
     node: &Node,
 ) -> Result<Heart, StartError> {
+    let lookout = Lookout::new(identity.server_id.clone(), &node.ports, node.peers.clone());
     let mut heart = heartbeat::start(
         identity,
         config.heartbeat,
         admission,
-        node.peers.clone(),
+        lookout,
         spool,
         node.ports.servers.clone(),
         node.ports.clock.clone(),

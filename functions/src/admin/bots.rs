@@ -11,7 +11,7 @@ use domain::template::Template;
 use serde_json::Value;
 
 use super::entity::Entity;
-use crate::platform::Platform;
+use super::{Desk, last_bot_version};
 
 #[async_trait]
 impl Entity for Bot {
@@ -38,9 +38,9 @@ impl Entity for Bot {
 
     fn complete(_: &mut Value) {}
 
-    fn faults(&self, platform: &Platform) -> Vec<FieldError> {
+    fn faults(&self, desk: &Desk) -> Vec<FieldError> {
         let mut faults = self.validate();
-        faults.extend(url_faults(self, platform));
+        faults.extend(url_faults(self, desk));
         if let Some(schema) = &self.analysis_schema
             && jsonschema::validator_for(schema).is_err()
         {
@@ -53,53 +53,46 @@ impl Entity for Bot {
         Bot::warnings(self)
     }
 
-    async fn get(platform: &Platform, id: &str) -> Result<Option<Self>, StoreError> {
+    async fn get(desk: &Desk, id: &str) -> Result<Option<Self>, StoreError> {
         let Ok(id) = BotId::parse(id) else { return Ok(None) };
-        platform.tables.bots.get(&id).await
+        desk.bots.get(&id).await
     }
 
-    /// Doubles until a version is missing, then halves: versions have no gaps.
-    async fn last_version(platform: &Platform, id: &str) -> Result<u64, StoreError> {
+    async fn last_version(desk: &Desk, id: &str) -> Result<u64, StoreError> {
         let Ok(id) = BotId::parse(id) else { return Ok(0) };
-        let exists = async |version: u64| platform.tables.bots.version(&id, version).await.map(|bot| bot.is_some());
-        let mut missing = 1;
-        while exists(missing).await? {
-            missing *= 2;
-        }
-        let mut last = missing / 2;
-        while missing - last > 1 {
-            let middle = last + (missing - last) / 2;
-            if exists(middle).await? { last = middle } else { missing = middle }
-        }
-        Ok(last)
+        last_bot_version(&*desk.bots, &id).await
     }
 
     /// A new bot is noted before it can have calls: what they leave is deleted by its rule even if it is gone by then.
-    async fn put(&self, platform: &Platform, replaces: Option<u64>) -> Result<Put, StoreError> {
+    async fn put(&self, desk: &Desk, replaces: Option<u64>) -> Result<Put, StoreError> {
         if replaces.is_none() {
-            let today = platform.outside.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+            let today = desk.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
             // Clocks differ: a fleet server's may still say yesterday.
             let since = today.yesterday().unwrap_or(today);
-            platform.tables.housekeeping.note_bot(&self.bot_id, since).await?;
+            desk.housekeeping.note_bot(&self.bot_id, since).await?;
         }
-        platform.tables.bots.put(self, replaces).await
+        let put = desk.bots.put(self, replaces).await;
+        desk.memory.bots.forget(&self.bot_id);
+        put
     }
 
-    async fn delete(platform: &Platform, id: &str, version: Option<u64>) -> Result<Deletion, StoreError> {
+    async fn delete(desk: &Desk, id: &str, version: Option<u64>) -> Result<Deletion, StoreError> {
         let Ok(id) = BotId::parse(id) else { return Ok(Deletion::Missing) };
-        platform.tables.bots.delete(&id, version).await
+        let deleted = desk.bots.delete(&id, version).await;
+        desk.memory.bots.forget(&id);
+        deleted
     }
 
-    async fn list(platform: &Platform) -> Result<Vec<Self>, StoreError> {
-        platform.tables.bots.list().await
+    async fn list(desk: &Desk) -> Result<Vec<Self>, StoreError> {
+        desk.bots.list().await
     }
 }
 
 /// URLs that the guarded client would refuse are refused when they are set, not when a customer waits for them.
-fn url_faults(bot: &Bot, platform: &Platform) -> Vec<FieldError> {
+fn url_faults(bot: &Bot, desk: &Desk) -> Vec<FieldError> {
     let mut faults = Vec::new();
     let mut check = |path: &str, url: &str| {
-        if let Err(cause) = platform.outside.outbound.check(url) {
+        if let Err(cause) = desk.egress.check(url) {
             faults.push(FieldError::body(path, "url_not_allowed", cause.to_string()));
         }
     };

@@ -16,15 +16,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::Desk;
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
 use crate::calls::call_row;
 use crate::calls::list::{self, Listed, Summary};
-use crate::platform::Platform;
 use crate::problem::Refusal;
 use crate::push::resend::resend;
 
-pub(super) fn routes() -> Router<Platform> {
+pub(super) fn routes() -> Router<Desk> {
     Router::new()
         .route("/api/v1/admin/calls", get(listed))
         .route("/api/v1/admin/calls/{id}", get(read))
@@ -50,13 +50,13 @@ pub(crate) struct Line {
 }
 
 async fn listed(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Admin(caller): Admin,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Listed<Line>>, Refusal> {
     let everything = Caller { bots: BotScope::All, ..caller };
     let show = |row: &CallRow| Line {
-        summary: Summary::of(&platform, row),
+        summary: Summary::of(&desk.archive.public_url, row),
         bot_version: row.bot_version,
         trunk_id: row.trunk_id.clone(),
         key_id: row.key_id.clone(),
@@ -68,23 +68,23 @@ async fn listed(
         checkpoints: row.checkpoints,
         warnings: row.warnings.clone(),
     };
-    list::answer(&platform, &everything, &pairs, ADMIN_PARAMETERS, show).await
+    list::answer(&desk.list, &everything, &pairs, ADMIN_PARAMETERS, show).await
 }
 
-async fn read(State(platform): State<Platform>, _: Admin, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
-    let row = call_row(&platform, &id).await?.ok_or(Refusal::NotFound("call"))?;
+async fn read(State(desk): State<Desk>, _: Admin, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let row = call_row(&*desk.calls, &id).await?.ok_or(Refusal::NotFound("call"))?;
     let mut shown = serde_json::to_value(&row).map_err(|_| Refusal::Internal)?;
     if let Value::Object(members) = &mut shown {
         members.remove("recording_token");
     }
-    Ok(Json(json!({ "call": shown, "deliveries": deliveries(&platform, &row).await? })))
+    Ok(Json(json!({ "call": shown, "deliveries": deliveries(&desk, &row).await? })))
 }
 
-async fn deliveries(platform: &Platform, row: &CallRow) -> Result<Vec<Value>, StoreError> {
+async fn deliveries(desk: &Desk, row: &CallRow) -> Result<Vec<Value>, StoreError> {
     let mut all = Vec::new();
     for channel in Channel::ALL {
-        if let Some(delivery) = platform.tables.deliveries.get(row.call_id, *channel).await? {
-            let attempts = platform.tables.deliveries.attempts(row.call_id, *channel).await?;
+        if let Some(delivery) = desk.deliveries.get(row.call_id, *channel).await? {
+            let attempts = desk.deliveries.attempts(row.call_id, *channel).await?;
             all.push(json!({ "delivery": delivery, "attempts": attempts }));
         }
     }
@@ -102,14 +102,14 @@ pub(crate) struct Again {
 
 /// 202 with what is on its way again (same id, same bytes) and what is not, and why; a refusal if nothing is.
 async fn push_again(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     _: Admin,
     Path(id): Path<String>,
     body: CappedBody,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let again: Again = if body.0.is_empty() { Again::default() } else { typed(body.object()?)? };
-    let row = call_row(&platform, &id).await?.ok_or(Refusal::NotFound("call"))?;
-    let mut report = resend(&platform, &row, again.channel).await?;
+    let row = call_row(&*desk.calls, &id).await?.ok_or(Refusal::NotFound("call"))?;
+    let mut report = resend(&desk.resend, &row, again.channel).await?;
     if report.resent.is_empty()
         && let Some(why) = report.refused.pop()
     {

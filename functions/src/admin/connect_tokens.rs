@@ -18,16 +18,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Desk;
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
 use crate::fleet_health::believable;
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
 const SHORTEST: i64 = 60;
 const LONGEST: i64 = 365 * 24 * 3600;
 
-pub(super) fn routes() -> Router<Platform> {
+pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/api/v1/admin/bots/{id}/connect-tokens", post(create))
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Shown {
 }
 
 async fn create(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Admin(caller): Admin,
     Path(id): Path<String>,
     body: CappedBody,
@@ -72,19 +72,19 @@ async fn create(
     let asked: Asked = if body.0.is_empty() { Asked::default() } else { typed(body.object()?)? };
     judge(&asked)?;
     let id = BotId::parse(id).map_err(|_| Refusal::NotFound("bot"))?;
-    let bot = platform.tables.bots.get(&id).await?.ok_or(Refusal::NotFound("bot"))?;
-    let made_at = platform.outside.clock.now();
+    let bot = desk.bots.get(&id).await?.ok_or(Refusal::NotFound("bot"))?;
+    let made_at = desk.clock.now();
     let claims = Claims {
         bot: bot.bot_id,
-        id: connect_token::mint_id(&*platform.outside.entropy),
+        id: connect_token::mint_id(&*desk.entropy),
         made_at,
         expires_at: made_at + SignedDuration::from_secs(asked.expires_in_seconds),
         name: asked.name,
     };
-    let secrets = platform.outside.secrets.fleet().await?;
+    let secrets = desk.secrets.fleet().await?;
     let token = connect_token::mint(&secrets, &claims);
     let token = token.expose_secret();
-    let url = base(&platform, made_at).await?.map(|base| format!("{base}{}?token={token}", path_of(&claims.bot)));
+    let url = base(&desk, made_at).await?.map(|base| format!("{base}{}?token={token}", path_of(&claims.bot)));
     tracing::info!(bot.id = %claims.bot, token.id = %claims.id, key.id = %caller.key_id, "connect token made");
     let Claims { id: token_id, expires_at, name, .. } = claims;
     let shown = Shown { token: token.to_owned(), token_id, url, expires_at, name };
@@ -107,11 +107,11 @@ fn judge(asked: &Asked) -> Result<(), Refusal> {
 }
 
 /// Where diallers find the fleet: under its one name, else at a server that is alive.
-async fn base(platform: &Platform, now: Timestamp) -> Result<Option<String>, StoreError> {
-    if let Some(url) = &platform.settings.ws_public_url {
+async fn base(desk: &Desk, now: Timestamp) -> Result<Option<String>, StoreError> {
+    if let Some(url) = &desk.ws_public_url {
         return Ok(Some(url.clone()));
     }
-    let alive = believable(platform.tables.servers.all().await?, now);
+    let alive = believable(desk.servers.all().await?, now);
     let fresh = alive.into_iter().filter(|row| row.age_seconds(now) <= STALE_FOR_RANKING_SECONDS);
     let known = fresh.filter_map(|row| Some((row.draining, row.server_id, base_url(&row.ws_url)?)));
     Ok(known.min().map(|(_, _, url)| url))

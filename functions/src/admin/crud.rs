@@ -11,40 +11,36 @@ use http::header::{ETAG, IF_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use super::Desk;
 use super::entity::Entity;
 use super::secrets::{self, Minted};
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
 /// Member of answers, never of an entity.
 const WARNINGS: &str = "warnings";
 
-pub(super) fn routes<E: Entity>(at: &str) -> Router<Platform> {
+pub(super) fn routes<E: Entity>(at: &str) -> Router<Desk> {
     Router::new()
         .route(at, get(list::<E>).post(create::<E>))
         .route(&format!("{at}/{{id}}"), get(read::<E>).put(replace::<E>).delete(delete::<E>))
 }
 
-async fn list<E: Entity>(State(platform): State<Platform>, _: Admin) -> Result<Json<Value>, Refusal> {
-    let mut all = E::list(&platform).await?;
+async fn list<E: Entity>(State(desk): State<Desk>, _: Admin) -> Result<Json<Value>, Refusal> {
+    let mut all = E::list(&desk).await?;
     all.sort_by(|a, b| a.id().cmp(b.id()));
     let items: Vec<Value> = all.iter().map(|entity| secrets::shown(entity, &[])).collect();
     Ok(Json(json!({ "items": items })))
 }
 
-async fn read<E: Entity>(
-    State(platform): State<Platform>,
-    _: Admin,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    let entity = E::get(&platform, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
+async fn read<E: Entity>(State(desk): State<Desk>, _: Admin, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let entity = E::get(&desk, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
     Ok(answer(StatusCode::OK, &entity, &[]))
 }
 
 async fn create<E: Entity>(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     _: Admin,
     headers: HeaderMap,
     body: CappedBody,
@@ -54,12 +50,12 @@ async fn create<E: Entity>(
     if headers.get(IF_MATCH).is_some() {
         return Err(Refusal::PreconditionFailed);
     }
-    let (mut entity, minted) = accept::<E>(&platform, &id, &mut incoming, None)?;
-    if E::get(&platform, &id).await?.is_some() {
+    let (mut entity, minted) = accept::<E>(&desk, &id, &mut incoming, None)?;
+    if E::get(&desk, &id).await?.is_some() {
         return Err(Refusal::Exists);
     }
-    entity.set_version(E::last_version(&platform, &id).await? + 1);
-    stored(entity.put(&platform, None).await?, Refusal::Exists)?;
+    entity.set_version(E::last_version(&desk, &id).await? + 1);
+    stored(entity.put(&desk, None).await?, Refusal::Exists)?;
     tracing::info!(kind = E::NOUN, id = entity.id(), "created");
     let mut response = answer(StatusCode::CREATED, &entity, &minted);
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/admin/{}s/{}", E::NOUN, entity.id())) {
@@ -69,14 +65,14 @@ async fn create<E: Entity>(
 }
 
 async fn replace<E: Entity>(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     _: Admin,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: CappedBody,
 ) -> Result<Response, Refusal> {
     let mut incoming = body.object()?;
-    let old = E::get(&platform, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
+    let old = E::get(&desk, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
     expect_version(&headers, old.version())?;
     let named = incoming.get(E::ID).cloned().unwrap_or_else(|| Value::String(id.clone()));
     if named != id.as_str() {
@@ -84,28 +80,28 @@ async fn replace<E: Entity>(
     }
     incoming[E::ID] = named;
     let before = serde_json::to_value(&old).map_err(|_| Refusal::Internal)?;
-    let (mut entity, minted) = accept::<E>(&platform, &id, &mut incoming, Some(&before))?;
+    let (mut entity, minted) = accept::<E>(&desk, &id, &mut incoming, Some(&before))?;
     entity.set_version(old.version() + 1);
-    stored(entity.put(&platform, Some(old.version())).await?, Refusal::PreconditionFailed)?;
+    stored(entity.put(&desk, Some(old.version())).await?, Refusal::PreconditionFailed)?;
     tracing::info!(kind = E::NOUN, id = entity.id(), version = entity.version(), "replaced");
     Ok(answer(StatusCode::OK, &entity, &minted))
 }
 
 async fn delete<E: Entity>(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     _: Admin,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
     let mut version = None;
     if let Some(tag) = headers.get(IF_MATCH) {
-        let old = E::get(&platform, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
+        let old = E::get(&desk, &id).await?.ok_or(Refusal::NotFound(E::NOUN))?;
         if !matches(tag, old.version()) {
             return Err(Refusal::PreconditionFailed);
         }
         version = Some(old.version());
     }
-    match E::delete(&platform, &id, version).await? {
+    match E::delete(&desk, &id, version).await? {
         Deletion::Missing => Err(Refusal::NotFound(E::NOUN)),
         Deletion::Conflict => Err(Refusal::PreconditionFailed),
         Deletion::Deleted => {
@@ -117,7 +113,7 @@ async fn delete<E: Entity>(
 
 /// From a body to an entity that may be stored: secrets sealed, every member understood, nothing wrong with it.
 fn accept<E: Entity>(
-    platform: &Platform,
+    desk: &Desk,
     id: &str,
     incoming: &mut Value,
     stored: Option<&Value>,
@@ -127,13 +123,13 @@ fn accept<E: Entity>(
         members.remove(WARNINGS);
     }
     E::complete(incoming);
-    secrets::take_in::<E>(platform, id, incoming, stored).map_err(Refusal::Invalid)?;
-    let minted = secrets::mint::<E>(platform, id, incoming);
+    secrets::take_in::<E>(desk, id, incoming, stored).map_err(Refusal::Invalid)?;
+    let minted = secrets::mint::<E>(desk, id, incoming);
     let entity: E = typed(incoming.clone())?;
     let kept = serde_json::to_value(&entity).map_err(|_| Refusal::Internal)?;
     let mut faults = Vec::new();
     unknown_members(incoming, &kept, &mut Vec::new(), &mut faults);
-    faults.extend(entity.faults(platform));
+    faults.extend(entity.faults(desk));
     if faults.is_empty() { Ok((entity, minted)) } else { Err(Refusal::Invalid(faults)) }
 }
 

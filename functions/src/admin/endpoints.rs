@@ -12,11 +12,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::Desk;
 use crate::auth::Admin;
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
-pub(super) fn routes() -> Router<Platform> {
+pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/api/v1/admin/bots/{id}/endpoints", get(list))
 }
 
@@ -50,11 +50,11 @@ impl Shown {
     }
 }
 
-async fn list(State(platform): State<Platform>, _: Admin, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+async fn list(State(desk): State<Desk>, _: Admin, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
     let missing = || Refusal::NotFound("bot");
     let id = BotId::parse(id).map_err(|_| missing())?;
-    let bot = platform.tables.bots.get(&id).await?.ok_or_else(missing)?;
-    let rows = platform.tables.endpoints.of_bot(&id).await?;
+    let bot = desk.bots.get(&id).await?.ok_or_else(missing)?;
+    let rows = desk.endpoints.of_bot(&id).await?;
     let items: Vec<Shown> = rows.into_iter().map(|row| Shown::of(row, bot.version)).collect();
     Ok(Json(json!({ "items": items })))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::platform::Platform;
+use super::Desk;
 
 /// An entity that admins keep.
 #[async_trait]
@@ -30,15 +30,15 @@ pub(super) trait Entity: Serialize + DeserializeOwned + Send + Sync + Sized + 's
     /// Fills what the admin left out and another member implies.
     fn complete(incoming: &mut Value);
     /// All that is wrong with it.
-    fn faults(&self, platform: &Platform) -> Vec<FieldError>;
+    fn faults(&self, desk: &Desk) -> Vec<FieldError>;
     /// What is allowed and probably not meant.
     fn warnings(&self) -> Vec<String>;
 
-    async fn get(platform: &Platform, id: &str) -> Result<Option<Self>, StoreError>;
+    async fn get(desk: &Desk, id: &str) -> Result<Option<Self>, StoreError>;
     /// The highest version there ever was under `id`, deleted ones too; 0 if none.
-    async fn last_version(platform: &Platform, id: &str) -> Result<u64, StoreError>;
-    async fn put(&self, platform: &Platform, replaces: Option<u64>) -> Result<Put, StoreError>;
+    async fn last_version(desk: &Desk, id: &str) -> Result<u64, StoreError>;
+    async fn put(&self, desk: &Desk, replaces: Option<u64>) -> Result<Put, StoreError>;
     /// Deletes it, if given only at this version.
-    async fn delete(platform: &Platform, id: &str, version: Option<u64>) -> Result<Deletion, StoreError>;
-    async fn list(platform: &Platform) -> Result<Vec<Self>, StoreError>;
+    async fn delete(desk: &Desk, id: &str, version: Option<u64>) -> Result<Deletion, StoreError>;
+    async fn list(desk: &Desk) -> Result<Vec<Self>, StoreError>;
 }

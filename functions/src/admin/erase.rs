@@ -11,13 +11,13 @@ use domain::secret::Personal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Desk;
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
 use crate::erase::{Tally, pass};
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
-pub(super) fn routes() -> Router<Platform> {
+pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/api/v1/admin/erase", post(erase))
 }
 
@@ -50,15 +50,11 @@ pub(crate) struct Answer {
     tally: Tally,
 }
 
-async fn erase(
-    State(platform): State<Platform>,
-    Admin(caller): Admin,
-    body: CappedBody,
-) -> Result<Json<Answer>, Refusal> {
+async fn erase(State(desk): State<Desk>, Admin(caller): Admin, body: CappedBody) -> Result<Json<Answer>, Refusal> {
     let order: Order = typed(body.object()?)?;
     let number = number(&order)?;
     let after = order.cursor.as_deref().map(cursor).transpose()?;
-    let (tally, cursor) = pass(&platform, &number, order.dry_run, after).await?;
+    let (tally, cursor) = pass(&desk.erase, &number, order.dry_run, after).await?;
     tracing::info!(
         key.id = %caller.key_id, dry_run = order.dry_run, calls = tally.calls, unfinished = tally.unfinished,
         objects = tally.objects, deliveries_stopped = tally.deliveries_stopped, done = cursor.is_none(),

@@ -14,14 +14,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Desk;
 use crate::auth::Admin;
 use crate::fleet_health::believable;
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
-pub(super) fn routes() -> Router<Platform> {
+pub(super) fn routes() -> Router<Desk> {
     Router::new()
         .route("/api/v1/admin/fleet", get(view))
         .route("/api/v1/admin/fleet/{server_id}/drain", post(drain))
@@ -65,9 +65,9 @@ pub(crate) struct Sums {
     trunk_calls: BTreeMap<TrunkId, u32>,
 }
 
-async fn view(State(platform): State<Platform>, _: Admin) -> Result<Json<Fleet>, Refusal> {
-    let now = platform.outside.clock.now();
-    let mut rows = platform.tables.servers.all().await?;
+async fn view(State(desk): State<Desk>, _: Admin) -> Result<Json<Fleet>, Refusal> {
+    let now = desk.clock.now();
+    let mut rows = desk.servers.all().await?;
     rows.sort_by(|a, b| a.server_id.cmp(&b.server_id));
     let servers: Vec<Shown> = rows.into_iter().map(|row| shown(row, now)).collect();
     let sums = sums(&servers);
@@ -109,20 +109,20 @@ fn sums(servers: &[Shown]) -> Sums {
     sums
 }
 
-async fn drain(state: State<Platform>, _: Admin, Path(id): Path<String>) -> Result<Json<Alive>, Refusal> {
+async fn drain(state: State<Desk>, _: Admin, Path(id): Path<String>) -> Result<Json<Alive>, Refusal> {
     tell(&state, &id, true).await
 }
 
-async fn undrain(state: State<Platform>, _: Admin, Path(id): Path<String>) -> Result<Json<Alive>, Refusal> {
+async fn undrain(state: State<Desk>, _: Admin, Path(id): Path<String>) -> Result<Json<Alive>, Refusal> {
     tell(&state, &id, false).await
 }
 
 /// Answers how the server stands, in its own words: its next heartbeat is a moment away.
-async fn tell(platform: &Platform, id: &str, drain: bool) -> Result<Json<Alive>, Refusal> {
+async fn tell(desk: &Desk, id: &str, drain: bool) -> Result<Json<Alive>, Refusal> {
     let missing = || Refusal::NotFound("server");
     let id = ServerId::parse(id).map_err(|_| missing())?;
-    let server = platform.tables.servers.get(&id).await?.ok_or_else(missing)?;
-    let answer = platform.outside.fleet.drain(&server, drain, DRAIN_WITHIN).await.map_err(|cause| {
+    let server = desk.servers.get(&id).await?.ok_or_else(missing)?;
+    let answer = desk.fleet.drain(&server, drain, DRAIN_WITHIN).await.map_err(|cause| {
         tracing::warn!(server.id = %id, drain, error = %cause, "draining did not reach the server");
         Refusal::ServerSilent
     })?;

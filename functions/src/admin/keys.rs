@@ -3,6 +3,8 @@
 
 pub(crate) mod change;
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -10,6 +12,7 @@ use axum::{Json, Router};
 use domain::api_key::{ApiKey, ApiKeyRow, BotScope, Role, mint};
 use domain::field_error::FieldError;
 use domain::ids::KeyId;
+use domain::ports::{ApiKeys, Clock, Entropy};
 use domain::secret::{ExposeSecret, SecretString};
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
@@ -21,13 +24,21 @@ use utoipa::ToSchema;
 use super::crud::tag;
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
 /// Longest name of a key, characters.
 const NAME_MAX: usize = 100;
 
-pub(super) fn routes() -> Router<Platform> {
+/// What it takes to keep keys.
+#[derive(Clone, derive_more::Debug)]
+#[debug("keys::Desk")]
+pub struct Desk {
+    pub api_keys: Arc<dyn ApiKeys>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+pub(super) fn routes() -> Router<super::Desk> {
     Router::new()
         .route("/api/v1/admin/keys", get(list).post(create_by_http))
         .route("/api/v1/admin/keys/{id}", get(read).put(change::replace).delete(change::delete))
@@ -75,8 +86,8 @@ pub struct Created {
 ///
 /// # Errors
 /// What is wrong with it, or that it exists already.
-pub async fn create(platform: &Platform, new: NewKey) -> Result<Created, Refusal> {
-    let now = platform.outside.clock.now();
+pub async fn create(desk: &Desk, new: NewKey) -> Result<Created, Refusal> {
+    let now = desk.clock.now();
     let bots = judge(&new, now).map_err(Refusal::Invalid)?;
     let (hash, prefix, minted) = match &new.key {
         Some(text) => {
@@ -85,13 +96,13 @@ pub async fn create(platform: &Platform, new: NewKey) -> Result<Created, Refusal
             (key.hash(), key.prefix(), None)
         }
         None => {
-            let key = mint(&*platform.outside.entropy);
+            let key = mint(&*desk.entropy);
             (key.hash, key.prefix, Some(key.secret))
         }
     };
     let row = ApiKeyRow {
         key_hash: hash,
-        key_id: mint_id(platform),
+        key_id: mint_id(desk),
         version: 1,
         prefix,
         name: new.name,
@@ -102,7 +113,7 @@ pub async fn create(platform: &Platform, new: NewKey) -> Result<Created, Refusal
         created_at: now,
         last_used_at: None,
     };
-    if !platform.tables.api_keys.create(&row).await? {
+    if !desk.api_keys.create(&row).await? {
         return Err(Refusal::Exists);
     }
     tracing::info!(key.id = %row.key_id, role = ?row.role, "key created");
@@ -135,9 +146,9 @@ fn name_fault(name: &str) -> Option<FieldError> {
     (!fits).then(|| FieldError::body("name", "length", format!("a name has 1 to {NAME_MAX} characters")))
 }
 
-fn mint_id(platform: &Platform) -> KeyId {
+fn mint_id(desk: &Desk) -> KeyId {
     let mut bytes = [0; 8];
-    platform.outside.entropy.fill(&mut bytes);
+    desk.entropy.fill(&mut bytes);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     KeyId::parse(format!("key_{hex}")).expect("key_ and hex digits are id characters")
 }
@@ -186,8 +197,8 @@ fn answer(status: StatusCode, row: &ApiKeyRow, key: Option<&SecretString>) -> Re
     response
 }
 
-async fn create_by_http(State(platform): State<Platform>, _: Admin, body: CappedBody) -> Result<Response, Refusal> {
-    let created = create(&platform, typed(body.object()?)?).await?;
+async fn create_by_http(State(desk): State<Desk>, _: Admin, body: CappedBody) -> Result<Response, Refusal> {
+    let created = create(&desk, typed(body.object()?)?).await?;
     let mut response = answer(StatusCode::CREATED, &created.row, created.minted.as_ref());
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/admin/keys/{}", created.row.key_id)) {
         response.headers_mut().insert(LOCATION, location);
@@ -195,15 +206,15 @@ async fn create_by_http(State(platform): State<Platform>, _: Admin, body: Capped
     Ok(response)
 }
 
-async fn list(State(platform): State<Platform>, _: Admin) -> Result<Json<Value>, Refusal> {
-    let mut rows = platform.tables.api_keys.list().await?;
+async fn list(State(desk): State<Desk>, _: Admin) -> Result<Json<Value>, Refusal> {
+    let mut rows = desk.api_keys.list().await?;
     rows.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.key_id.cmp(&b.key_id)));
     let items: Vec<Shown<'_>> = rows.iter().map(|row| Shown::of(row, None)).collect();
     Ok(Json(json!({ "items": items })))
 }
 
-async fn read(State(platform): State<Platform>, _: Admin, Path(id): Path<String>) -> Result<Response, Refusal> {
-    let rows = platform.tables.api_keys.list().await?;
+async fn read(State(desk): State<Desk>, _: Admin, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let rows = desk.api_keys.list().await?;
     let row = rows.iter().find(|row| row.key_id.as_str() == id).ok_or(Refusal::NotFound("key"))?;
     Ok(answer(StatusCode::OK, row, None))
 }

@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Desk;
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
 use crate::calls::call_row;
-use crate::platform::Platform;
 use crate::problem::Refusal;
 use crate::result::Ended;
 
-pub(super) fn routes() -> Router<Platform> {
+pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/api/v1/admin/bots/{id}/push/preview", post(preview))
 }
 
@@ -69,20 +69,20 @@ pub(crate) struct Preview {
 }
 
 async fn preview(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     _: Admin,
     Path(id): Path<String>,
     body: CappedBody,
 ) -> Result<Json<Preview>, Refusal> {
     let asked: Asked = if body.0.is_empty() { Asked::default() } else { typed(body.object()?)? };
     let id = BotId::parse(id).map_err(|_| Refusal::NotFound("bot"))?;
-    let bot = platform.tables.bots.get(&id).await?.ok_or(Refusal::NotFound("bot"))?;
+    let bot = desk.bots.get(&id).await?.ok_or(Refusal::NotFound("bot"))?;
     let mapper = mapper(&bot, asked.key_mapper)?;
-    let now = platform.outside.clock.now();
+    let now = desk.clock.now();
     let names = Names::of_bot(&bot);
     match &asked.call_id {
         Some(call) => {
-            let ended = past_call(&platform, &bot, call).await?;
+            let ended = past_call(&desk, &bot, call).await?;
             let names = names.seen_in(&ended.result, &ended.record);
             let context = domain::push::context(&bot, &ended.result, &ended.record, now);
             let lint = lint::key_mapper(&mapper, &names, Some(&context));
@@ -90,7 +90,7 @@ async fn preview(
         }
         None => {
             let lint = lint::key_mapper(&mapper, &names, None);
-            let ended = sample::call(&platform, &bot, &mapper, &lint, now);
+            let ended = sample::call(&desk.archive.public_url, &bot, &mapper, &lint, now);
             render(Against::Sample, &bot, &mapper, &ended, lint, now)
         }
     }
@@ -108,10 +108,10 @@ fn mapper(bot: &Bot, given: Option<Value>) -> Result<Value, Refusal> {
     if faults.is_empty() { Ok(mapper) } else { Err(Refusal::Invalid(faults)) }
 }
 
-async fn past_call(platform: &Platform, bot: &Bot, call: &str) -> Result<Ended, Refusal> {
-    let row = call_row(platform, call).await?.filter(|row| row.bot_id == bot.bot_id);
+async fn past_call(desk: &Desk, bot: &Bot, call: &str) -> Result<Ended, Refusal> {
+    let row = call_row(&*desk.calls, call).await?.filter(|row| row.bot_id == bot.bot_id);
     let row = row.ok_or_else(|| wrong("call_id", "unknown_call", "no call of this bot has that id"))?;
-    let ended = Ended::read(platform, &row).await?;
+    let ended = Ended::read(&desk.archive, &row).await?;
     ended.ok_or_else(|| wrong("call_id", "call_not_ended", "the call has not ended yet: its result is not known"))
 }
 

@@ -9,13 +9,13 @@ use domain::ports::{NoCursor, SealedCursor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Desk;
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
-use crate::platform::Platform;
 use crate::problem::Refusal;
 use crate::reseal::{Tally, pass};
 
-pub(super) fn routes() -> Router<Platform> {
+pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/api/v1/admin/secrets/reseal", post(reseal))
 }
 
@@ -44,17 +44,13 @@ pub(crate) struct Answer {
     tally: Tally,
 }
 
-async fn reseal(
-    State(platform): State<Platform>,
-    Admin(caller): Admin,
-    body: CappedBody,
-) -> Result<Json<Answer>, Refusal> {
+async fn reseal(State(desk): State<Desk>, Admin(caller): Admin, body: CappedBody) -> Result<Json<Answer>, Refusal> {
     let order: Order = typed(body.object()?)?;
     let from = order.cursor.as_deref().map_or(Ok(SealedCursor::default()), str::parse).map_err(|NoCursor| {
         let msg = "send the cursor of the answer before, unchanged";
         Refusal::Invalid(vec![FieldError::body("cursor", "cursor", msg)])
     })?;
-    let (tally, next) = pass(&platform, order.dry_run, from).await?;
+    let (tally, next) = pass(&desk.reseal, order.dry_run, from).await?;
     tracing::info!(
         key.id = %caller.key_id, dry_run = order.dry_run, resealed = tally.resealed, changed = tally.changed,
         unopenable = tally.unopenable, done = next.is_none(), "secrets sealed anew"
@@ -63,7 +59,7 @@ async fn reseal(
         done: next.is_none(),
         cursor: next.map(|next| next.to_string()),
         dry_run: order.dry_run,
-        keys: platform.outside.seal.keys(),
+        keys: desk.seal.keys(),
         tally,
     }))
 }

@@ -9,8 +9,8 @@ use domain::validate::check_secret;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Desk;
 use super::entity::Entity;
-use crate::platform::Platform;
 
 /// Random bytes of a minted signing secret.
 const MINTED_BYTES: usize = 24;
@@ -20,7 +20,7 @@ const MINTED_BYTES: usize = 24;
 /// # Errors
 /// Every secret that can't be used, by its place.
 pub(super) fn take_in<E: Entity>(
-    platform: &Platform,
+    desk: &Desk,
     id: &str,
     incoming: &mut Value,
     stored: Option<&Value>,
@@ -33,7 +33,7 @@ pub(super) fn take_in<E: Entity>(
         match text.as_deref() {
             None => faults.push(fault(pointer, "string_type", "a secret is a string")),
             Some(MASK) => match stored.and_then(|stored| counterpart(stored, &sent, pointer)) {
-                Some(kept) => *place = under_newest_key(platform, &under, kept),
+                Some(kept) => *place = under_newest_key(desk, &under, kept),
                 None => {
                     faults.push(fault(pointer, "nothing_to_keep", "there is no stored secret that *** could stand for"))
                 }
@@ -41,21 +41,21 @@ pub(super) fn take_in<E: Entity>(
             Some(text) => {
                 let secret = SecretString::from(text);
                 match check_secret(pointer, &secret) {
-                    Ok(()) => *place = Value::String(platform.outside.seal.seal(&under, &secret).0),
+                    Ok(()) => *place = Value::String(desk.seal.seal(&under, &secret).0),
                     Err(why) => faults.push(why),
                 }
             }
         }
     });
     if let Some(stored) = stored {
-        keep_absent::<E>(incoming, stored, &|kept| under_newest_key(platform, &under, kept));
+        keep_absent::<E>(incoming, stored, &|kept| under_newest_key(desk, &under, kept));
     }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// A stored secret as it is kept: once data keys change, no new version is sealed under an old one.
-fn under_newest_key(platform: &Platform, under: &str, kept: Value) -> Value {
-    let seal = &platform.outside.seal;
+fn under_newest_key(desk: &Desk, under: &str, kept: Value) -> Value {
+    let seal = &desk.seal;
     let Some(sealed) = kept.as_str().map(|text| Sealed(text.to_owned())) else { return kept };
     if seal.key_of(&sealed) == seal.keys().into_iter().next() {
         return kept;
@@ -120,7 +120,7 @@ pub(super) struct Minted {
 }
 
 /// Mints a signing secret for every endpoint that came without one; an explicit null stays unsigned.
-pub(super) fn mint<E: Entity>(platform: &Platform, id: &str, incoming: &mut Value) -> Vec<Minted> {
+pub(super) fn mint<E: Entity>(desk: &Desk, id: &str, incoming: &mut Value) -> Vec<Minted> {
     let mut minted = Vec::new();
     for member in E::SIGNING {
         let Some(Value::Object(endpoint)) = incoming.get_mut(*member) else { continue };
@@ -128,9 +128,9 @@ pub(super) fn mint<E: Entity>(platform: &Platform, id: &str, incoming: &mut Valu
             continue;
         }
         let mut bytes = [0; MINTED_BYTES];
-        platform.outside.entropy.fill(&mut bytes);
+        desk.entropy.fill(&mut bytes);
         let secret = format!("whsec_{}", STANDARD.encode(bytes));
-        let sealed = platform.outside.seal.seal(&E::sealed_under(id), &SecretString::from(secret.as_str()));
+        let sealed = desk.seal.seal(&E::sealed_under(id), &SecretString::from(secret.as_str()));
         endpoint.insert("secret".to_owned(), Value::String(sealed.0));
         minted.push(Minted { member, secret });
     }

@@ -25,7 +25,7 @@ fn world() -> (World, Router) {
     let world = World::new();
     world.key("sk_test_admin", |row| row.role = Role::Admin);
     world.key("sk_test_client", |_| ());
-    let app = router(world.platform());
+    let app = router(world.desk());
     (world, app)
 }
 
@@ -226,7 +226,7 @@ async fn keys_are_shown_once() {
     let listed = String::from_utf8(get(&app, "keys").await.body).unwrap();
     assert!(!listed.contains(&text) && !listed.contains("legacy-key-1") && !listed.contains("hash"), "{listed}");
     assert_eq!(serde_json::from_str::<Value>(&listed).unwrap()["items"].as_array().unwrap().len(), 4);
-    let first = create(&world.platform(), NewKey::admin("first", None)).await.unwrap();
+    let first = create(&world.desk(), NewKey::admin("first", None)).await.unwrap();
     assert_eq!((first.row.role, first.minted.is_some()), (Role::Admin, true));
 }
 

@@ -9,8 +9,8 @@ use domain::secret::TRUNK_SECRETS;
 use domain::trunk::Trunk;
 use serde_json::Value;
 
+use super::Desk;
 use super::entity::Entity;
-use crate::platform::Platform;
 
 #[async_trait]
 impl Entity for Trunk {
@@ -39,7 +39,7 @@ impl Entity for Trunk {
         Trunk::complete(incoming);
     }
 
-    fn faults(&self, _: &Platform) -> Vec<FieldError> {
+    fn faults(&self, _: &Desk) -> Vec<FieldError> {
         self.validate()
     }
 
@@ -47,26 +47,30 @@ impl Entity for Trunk {
         Trunk::warnings(self)
     }
 
-    async fn get(platform: &Platform, id: &str) -> Result<Option<Self>, StoreError> {
+    async fn get(desk: &Desk, id: &str) -> Result<Option<Self>, StoreError> {
         let Ok(id) = TrunkId::parse(id) else { return Ok(None) };
-        platform.tables.trunks.get(&id).await
+        desk.trunks.get(&id).await
     }
 
     /// Nothing refers to a trunk's version: a new one may begin at 1 again.
-    async fn last_version(_: &Platform, _: &str) -> Result<u64, StoreError> {
+    async fn last_version(_: &Desk, _: &str) -> Result<u64, StoreError> {
         Ok(0)
     }
 
-    async fn put(&self, platform: &Platform, replaces: Option<u64>) -> Result<Put, StoreError> {
-        platform.tables.trunks.put(self, replaces).await
+    async fn put(&self, desk: &Desk, replaces: Option<u64>) -> Result<Put, StoreError> {
+        let put = desk.trunks.put(self, replaces).await;
+        desk.memory.trunks.forget(&self.trunk_id);
+        put
     }
 
-    async fn delete(platform: &Platform, id: &str, version: Option<u64>) -> Result<Deletion, StoreError> {
+    async fn delete(desk: &Desk, id: &str, version: Option<u64>) -> Result<Deletion, StoreError> {
         let Ok(id) = TrunkId::parse(id) else { return Ok(Deletion::Missing) };
-        platform.tables.trunks.delete(&id, version).await
+        let deleted = desk.trunks.delete(&id, version).await;
+        desk.memory.trunks.forget(&id);
+        deleted
     }
 
-    async fn list(platform: &Platform) -> Result<Vec<Self>, StoreError> {
-        platform.tables.trunks.list().await
+    async fn list(desk: &Desk) -> Result<Vec<Self>, StoreError> {
+        desk.trunks.list().await
     }
 }

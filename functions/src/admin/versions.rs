@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Desk;
 use super::secrets::shown;
 use crate::auth::Admin;
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
 /// Versions a page, if nothing is said, and at most.
 const PAGE: u32 = 50;
 const PAGE_MAX: u32 = 200;
 
-pub(super) fn routes() -> Router<Platform> {
+pub(super) fn routes() -> Router<Desk> {
     Router::new()
         .route("/api/v1/admin/bots/{id}/versions", get(list))
         .route("/api/v1/admin/bots/{id}/versions/{version}", get(read))
@@ -54,7 +54,7 @@ pub(crate) struct Lines {
 }
 
 async fn list(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     _: Admin,
     Path(id): Path<String>,
     Query(page): Query<Page>,
@@ -63,7 +63,7 @@ async fn list(
     let before = page.before.as_deref().map(|text| number("before", text, u64::MAX)).transpose()?;
     let limit = page.limit.as_deref().map(|text| number("limit", text, u64::from(PAGE_MAX))).transpose()?;
     let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(PAGE);
-    let bots = &platform.tables.bots;
+    let bots = &desk.bots;
     let (current, mut found) = tokio::try_join!(bots.get(&id), bots.versions(&id, before, limit + 1))?;
     if found.is_empty() && before.is_none() {
         return Err(Refusal::NotFound("bot"));
@@ -82,14 +82,14 @@ async fn list(
 }
 
 async fn read(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     _: Admin,
     Path((id, version)): Path<(String, String)>,
 ) -> Result<Json<Value>, Refusal> {
     let missing = || Refusal::NotFound("version");
     let id = BotId::parse(id).map_err(|_| Refusal::NotFound("bot"))?;
     let version: u64 = version.parse().map_err(|_| missing())?;
-    let bot: Bot = platform.tables.bots.version(&id, version).await?.ok_or_else(missing)?;
+    let bot: Bot = desk.bots.version(&id, version).await?.ok_or_else(missing)?;
     Ok(Json(shown(&bot, &[])))
 }
 

@@ -14,7 +14,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::platform::{LanguageModel, Platform};
+use super::Desk;
+use crate::platform::LanguageModel;
 use crate::result::Ended;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ impl ModelError {
 /// # Errors
 /// When the model can't be reached or keeps answering something else.
 pub(super) async fn analyze(
-    platform: &Platform,
+    desk: &Desk,
     model: &LanguageModel,
     bot: &Bot,
     ended: &Ended,
@@ -66,20 +67,20 @@ pub(super) async fn analyze(
         Some(schema) => Some(jsonschema::validator_for(schema).map_err(|_| ModelError::BadSchema)?),
         None => None,
     };
-    let mut messages = question(platform, bot, ended);
-    let said = ask(platform, model, &messages).await?;
+    let mut messages = question(desk, bot, ended);
+    let said = ask(desk, model, &messages).await?;
     let faults = match checked(&said, schema.as_ref()) {
         Ok(analysis) => return Ok(analysis),
         Err(faults) => faults,
     };
     messages.push(json!({"role": "assistant", "content": said}));
     messages.push(json!({"role": "user", "content": format!("That is not usable: {faults}. Answer again, with the corrected JSON object only.")}));
-    let said = ask(platform, model, &messages).await?;
+    let said = ask(desk, model, &messages).await?;
     checked(&said, schema.as_ref()).map_err(|_| ModelError::Unusable)
 }
 
-fn question(platform: &Platform, bot: &Bot, ended: &Ended) -> Vec<Value> {
-    let context = Context::of_result(&ended.result, &ended.record, &bot.hours.timezone, platform.outside.clock.now());
+fn question(desk: &Desk, bot: &Bot, ended: &Ended) -> Vec<Value> {
+    let context = Context::of_result(&ended.result, &ended.record, &bot.hours.timezone, desk.clock.now());
     let mut system = template::render(&bot.post_call_analysis_prompt, &context).text;
     system.push_str("\n\nAnswer with one JSON object and nothing else.");
     if let Some(schema) = &bot.analysis_schema {
@@ -106,7 +107,7 @@ fn facts(result: &CallResult) -> String {
     text
 }
 
-async fn ask(platform: &Platform, model: &LanguageModel, messages: &[Value]) -> Result<String, ModelError> {
+async fn ask(desk: &Desk, model: &LanguageModel, messages: &[Value]) -> Result<String, ModelError> {
     let body = json!({
         "model": model.model,
         "messages": messages,
@@ -127,10 +128,10 @@ async fn ask(platform: &Platform, model: &LanguageModel, messages: &[Value]) -> 
         headers,
         body: Bytes::from(body.to_string()),
         connect_timeout: CONNECT_WITHIN,
-        total_timeout: platform.settings.analysis.model_answer,
+        total_timeout: desk.analysis.model_answer,
         answer_limit: ANSWER_MAX,
     };
-    let answer = platform.outside.outbound.send(request).await?;
+    let answer = desk.outbound.send(request).await?;
     if answer.status != 200 {
         return Err(ModelError::Status(answer.status));
     }

@@ -42,7 +42,7 @@ fn said(content: &str) -> Result<domain::ports::OutboundAnswer, OutboundError> {
 }
 
 async fn run(world: &World, call: &CallRow) {
-    handle(&world.platform(), &Job { call_id: call.call_id, channel: None }).await.unwrap();
+    handle(&world.desk(), &Job { call_id: call.call_id, channel: None }).await.unwrap();
 }
 
 fn stored(world: &World, call: &CallRow) -> Analysis {
@@ -169,9 +169,9 @@ async fn said_twice_it_is_done_once() {
 async fn of_two_that_read_the_same_row_one_goes_on() {
     let world = world(json!({}));
     let call = announced(&world, |row| row.next_step = Some(NextStep::Analyze));
-    let platform = world.platform();
-    assert_eq!(super::claim(&platform, &call).await.unwrap(), Some(1));
-    assert_eq!(super::claim(&platform, &call).await.unwrap(), None);
+    let desk = world.desk();
+    assert_eq!(super::claim(&desk, &call).await.unwrap(), Some(1));
+    assert_eq!(super::claim(&desk, &call).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -181,8 +181,8 @@ async fn the_server_may_take_the_first_step_at_the_same_time() {
     let platform = world.platform();
     let due = world.now() + Duration::from_secs(120);
     platform.tables.calls.take_step(read.call_id, &[NextStep::Announce], Some(NextStep::Analyze), due).await.unwrap();
-    assert_eq!(super::claim(&platform, &read).await.unwrap(), Some(1));
-    assert_eq!(super::claim(&platform, &read).await.unwrap(), None);
+    assert_eq!(super::claim(&world.desk(), &read).await.unwrap(), Some(1));
+    assert_eq!(super::claim(&world.desk(), &read).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -242,7 +242,21 @@ async fn a_bots_own_model_goes_before_the_deployments() {
     let world = world(bot.clone());
     let bot: domain::bot::Bot =
         serde_json::from_value(json!({"bot_id": "bot", "name": "b", "llm": bot["llm"]})).unwrap();
-    let model = super::language_model(&world.platform(), &bot).unwrap();
+    let model = super::language_model(&world.desk(), &bot).await.unwrap().unwrap();
     assert_eq!((model.base_url.as_str(), model.model.as_str()), ("https://own.example.com/v1", "own"));
     assert_eq!(model.api_key.unwrap().expose_secret(), "own");
+}
+
+#[tokio::test]
+async fn the_key_of_the_deployments_model_may_lie_among_the_secrets() {
+    let world = world(json!({"post_call_analysis_prompt": PROMPT}));
+    let bot: domain::bot::Bot = serde_json::from_value(json!({"bot_id": "bot", "name": "b"})).unwrap();
+    let check = async |named: Option<&str>, expect: &str| {
+        let key = named.map(SecretString::from);
+        world.set(|settings| settings.analysis_model.as_mut().unwrap().api_key = key);
+        let model = super::language_model(&world.desk(), &bot).await.unwrap().unwrap();
+        assert_eq!((model.model.as_str(), model.api_key.unwrap().expose_secret()), ("m", expect));
+    };
+    check(Some("k3y"), "k3y").await;
+    check(None, "the model's key").await;
 }

@@ -134,7 +134,7 @@ mod tests {
         const NONE: Duration = Duration::ZERO;
         let world = World::new();
         world.key("sk_test_client", |_| ());
-        let app = Router::new().route("/", get(open)).with_state(world.platform());
+        let app = Router::new().route("/", get(open)).with_state(world.desk::<crate::auth::Desk>());
         for _ in 0..5 {
             assert_eq!(knock(&app, "203.0.113.1", "wrong-key").await, (401, None, NONE));
         }

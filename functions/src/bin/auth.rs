@@ -3,15 +3,24 @@
 
 mod wiring;
 
-use functions::auth::{AuthorizerRequest, authorize};
-use lambda_runtime::{LambdaEvent, run, service_fn};
+use std::sync::Arc;
 
-#[tokio::main]
+use functions::{auth, lambda};
+use infra::adapters::Adapters;
+use infra::clock::SystemClock;
+use infra::config::functions::{Auth, settings};
+
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let platform = &wiring::platform().await?;
-    run(service_fn(|event: LambdaEvent<AuthorizerRequest>| async move {
-        // The error's text is API Gateway's contract; see `AuthorizerError`.
-        authorize(platform, &event.payload).await.map_err(|refusal| refusal.to_string())
-    }))
-    .await
+    let config: Auth = settings()?;
+    let telemetry = wiring::telemetry(&config.telemetry, "auth", config.names.prefix())?;
+    let adapters = Adapters::from_environment(config.names)?;
+    let desk = auth::Desk {
+        api_keys: adapters.api_keys(),
+        clock: Arc::new(SystemClock),
+        trusted_proxies: [].into(),
+        doorman: Arc::default(),
+        turns: Arc::default(),
+    };
+    lambda::authorizer(&desk, &telemetry).await
 }

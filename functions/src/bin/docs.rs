@@ -1,10 +1,19 @@
 //! Lambda function `docs`: takes `GET /openapi.json` and `GET /docs`.
 //! It must never hold logic: `functions::openapi` does.
 
-mod wiring;
+use functions::{lambda, openapi};
+use infra::config::functions::{Docs, settings};
 
-#[tokio::main]
+/// There is nothing to count.
+struct Quiet;
+
+impl lambda::Around for Quiet {
+    fn after(&self) {}
+}
+
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    let router = functions::openapi::router(wiring::platform().await?);
-    lambda_http::run(router).await
+    let config: Docs = settings()?;
+    infra::telemetry::init(&config.telemetry)?;
+    lambda::http(openapi::router(), Quiet).await
 }

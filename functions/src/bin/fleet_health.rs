@@ -3,8 +3,30 @@
 
 mod wiring;
 
-#[tokio::main]
+use std::sync::Arc;
+
+use functions::{auth, fleet_health, lambda};
+use infra::adapters::Adapters;
+use infra::clock::SystemClock;
+use infra::config::functions::{FleetHealth, settings};
+
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    let router = functions::fleet_health::router(wiring::platform().await?);
-    lambda_http::run(router).await
+    let config: FleetHealth = settings()?;
+    let telemetry = wiring::telemetry(&config.telemetry, "fleet_health", config.names.prefix())?;
+    let adapters = Adapters::from_environment(config.names)?;
+    let clock = Arc::new(SystemClock);
+    let desk = fleet_health::Desk {
+        auth: auth::Desk {
+            api_keys: adapters.api_keys(),
+            clock: clock.clone(),
+            trusted_proxies: config.trusted_proxies.into(),
+            doorman: Arc::default(),
+            turns: Arc::default(),
+        },
+        clock,
+        servers: adapters.servers(),
+        memory: Arc::default(),
+    };
+    lambda::http(fleet_health::router(desk), telemetry).await
 }

@@ -3,14 +3,27 @@
 
 mod wiring;
 
-use lambda_runtime::{LambdaEvent, run, service_fn};
-use serde_json::Value;
+use std::sync::Arc;
 
-#[tokio::main]
+use functions::platform::ReapLimits;
+use functions::{lambda, reap, salvage};
+use infra::adapters::Adapters;
+use infra::clock::SystemClock;
+use infra::config::functions::{Reap, settings};
+
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let platform = &wiring::platform().await?;
-    run(service_fn(|_: LambdaEvent<Value>| async move {
-        functions::reap::for_a_minute(platform).await.map(drop).map_err(|cause| cause.to_string())
-    }))
-    .await
+    let config: Reap = settings()?;
+    let telemetry = wiring::telemetry(&config.telemetry, "reap", config.names.prefix())?;
+    let adapters = Adapters::from_environment(config.names)?;
+    let desk = reap::Desk {
+        clock: Arc::new(SystemClock),
+        calls: adapters.calls(),
+        servers: adapters.servers(),
+        fleet: adapters.fleet(&adapters.secrets(&config.secrets_id))?,
+        queues: adapters.queues(),
+        salvage: salvage::Desk { objects: adapters.objects(), bots: adapters.bots() },
+        reap: ReapLimits { every: config.periods.reap.0, stale: config.periods.reap_stale.0, ..ReapLimits::default() },
+    };
+    lambda::schedule(|| reap::for_a_minute(&desk), &telemetry).await
 }

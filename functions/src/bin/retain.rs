@@ -3,14 +3,33 @@
 
 mod wiring;
 
-use lambda_runtime::{LambdaEvent, run, service_fn};
-use serde_json::Value;
+use std::sync::Arc;
 
-#[tokio::main]
+use functions::platform::RetainLimits;
+use functions::{forget, lambda, retain};
+use infra::adapters::Adapters;
+use infra::clock::{OsEntropy, SystemClock};
+use infra::config::functions::{Retain, settings};
+
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let platform = &wiring::platform().await?;
-    run(service_fn(|_: LambdaEvent<Value>| async move {
-        functions::retain::pass(platform).await.map(drop).map_err(|cause| cause.to_string())
-    }))
-    .await
+    let config: Retain = settings()?;
+    let telemetry = wiring::telemetry(&config.telemetry, "retain", config.names.prefix())?;
+    let adapters = Adapters::from_environment(config.names)?;
+    let clock = Arc::new(SystemClock);
+    let desk = retain::Desk {
+        clock: clock.clone(),
+        entropy: Arc::new(OsEntropy),
+        bots: adapters.bots(),
+        calls: adapters.calls(),
+        housekeeping: adapters.housekeeping(),
+        forget: forget::Desk {
+            clock,
+            deliveries: adapters.deliveries(),
+            housekeeping: adapters.housekeeping(),
+            objects: adapters.objects(),
+        },
+        retain: RetainLimits::default(),
+    };
+    lambda::schedule(|| retain::pass(&desk), &telemetry).await
 }

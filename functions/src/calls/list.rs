@@ -3,6 +3,7 @@
 //! a page may be short or empty, and the list ends where `next_cursor` is null.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -11,7 +12,7 @@ use domain::call::{AnalysisStatus, CallRow, CallState, Direction, RecordingStatu
 use domain::call_list::{CLIENT_PARAMETERS, CallPosition, CallQuery};
 use domain::ids::{BotId, CallId};
 use domain::outcome::{DisconnectedBy, EndReason};
-use domain::ports::StoreError;
+use domain::ports::{Bots, Calls, Clock, StoreError};
 use domain::secret::Personal;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -21,7 +22,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Authenticated;
-use crate::platform::Platform;
 use crate::problem::Refusal;
 use crate::result::recording_url;
 
@@ -33,6 +33,17 @@ const SIDE_BY_SIDE: usize = 16;
 const ROWS: usize = 500;
 /// Rows that are read at once when the query filters.
 const BATCH: usize = 100;
+
+/// What it takes to list calls.
+#[derive(Clone, derive_more::Debug)]
+#[debug("list::Desk")]
+pub struct Desk {
+    pub clock: Arc<dyn Clock>,
+    pub bots: Arc<dyn Bots>,
+    pub calls: Arc<dyn Calls>,
+    /// As [`Archive`](crate::result::Archive) has it.
+    pub public_url: Arc<str>,
+}
 
 /// One page as it is answered.
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,7 +82,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn of(platform: &Platform, row: &CallRow) -> Self {
+    pub(crate) fn of(public_url: &str, row: &CallRow) -> Self {
         Self {
             session_id: row.call_id,
             state: row.state,
@@ -89,32 +100,32 @@ impl Summary {
             sip_code: row.sip_code,
             disposition: row.disposition.clone(),
             recording_status: row.recording_status,
-            recording_url: recording_url(&platform.settings.public_url, row),
+            recording_url: recording_url(public_url, row),
             analysis_status: row.analysis_status,
         }
     }
 }
 
 pub(super) async fn list(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Authenticated(caller): Authenticated,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Listed<Summary>>, Refusal> {
-    answer(&platform, &caller, &pairs, CLIENT_PARAMETERS, |row| Summary::of(&platform, row)).await
+    answer(&desk, &caller, &pairs, CLIENT_PARAMETERS, |row| Summary::of(&desk.public_url, row)).await
 }
 
 /// A page of what `caller` may see, each call as `show` tells it. `known` are the parameters that the query may have.
 pub(crate) async fn answer<T>(
-    platform: &Platform,
+    desk: &Desk,
     caller: &Caller,
     pairs: &[(String, String)],
     known: &[&str],
     show: impl Fn(&CallRow) -> T,
 ) -> Result<Json<Listed<T>>, Refusal> {
-    let now = platform.outside.clock.now();
+    let now = desk.clock.now();
     let query = CallQuery::parse(pairs, known, &caller.key_id, now).map_err(Refusal::Invalid)?;
-    let bots = listed_bots(platform, caller, query.bot_id.as_ref()).await?;
-    let page = Walk::new(platform, &bots, &query).page().await?;
+    let bots = listed_bots(desk, caller, query.bot_id.as_ref()).await?;
+    let page = Walk::new(desk, &bots, &query).page().await?;
     Ok(Json(Listed {
         items: page.rows.iter().map(show).collect(),
         next_cursor: page.next.map(|position| query.cursor(&position)),
@@ -122,13 +133,13 @@ pub(crate) async fn answer<T>(
 }
 
 /// The bots whose calls are listed. A bot that was deleted is in the scope of who names it.
-async fn listed_bots(platform: &Platform, caller: &Caller, named: Option<&BotId>) -> Result<Vec<BotId>, Refusal> {
+async fn listed_bots(desk: &Desk, caller: &Caller, named: Option<&BotId>) -> Result<Vec<BotId>, Refusal> {
     if let Some(bot) = named {
         return if caller.may_use(bot) { Ok(vec![bot.clone()]) } else { Err(Refusal::NotFound("bot")) };
     }
     let mut bots = match &caller.bots {
         BotScope::Only(bots) => bots.clone(),
-        BotScope::All => platform.tables.bots.list().await?.into_iter().map(|bot| bot.bot_id).collect(),
+        BotScope::All => desk.bots.list().await?.into_iter().map(|bot| bot.bot_id).collect(),
     };
     bots.sort();
     bots.dedup();
@@ -143,7 +154,7 @@ struct Page {
 
 /// The way backwards through the days, from the query's upper end to its lower.
 struct Walk<'a> {
-    platform: &'a Platform,
+    desk: &'a Desk,
     bots: &'a [BotId],
     query: &'a CallQuery,
     before: CallPosition,
@@ -161,9 +172,9 @@ struct Stretch {
 }
 
 impl<'a> Walk<'a> {
-    fn new(platform: &'a Platform, bots: &'a [BotId], query: &'a CallQuery) -> Self {
+    fn new(desk: &'a Desk, bots: &'a [BotId], query: &'a CallQuery) -> Self {
         Self {
-            platform,
+            desk,
             bots,
             query,
             before: query.before,
@@ -243,7 +254,7 @@ impl<'a> Walk<'a> {
         for part in asked.chunks(SIDE_BY_SIDE) {
             let mut answers = Vec::with_capacity(part.len());
             for (bot, date) in part {
-                answers.push(self.platform.tables.calls.of_day(bot, *date, &self.before, limit));
+                answers.push(self.desk.calls.of_day(bot, *date, &self.before, limit));
             }
             positions.extend(try_join_all(answers).await?.into_iter().flatten());
         }
@@ -257,7 +268,7 @@ impl<'a> Walk<'a> {
             return Ok(false);
         }
         self.rows_read += ids.len();
-        let rows = self.platform.tables.calls.of_ids(&ids).await?;
+        let rows = self.desk.calls.of_ids(&ids).await?;
         let mut rows: HashMap<CallId, CallRow> = rows.into_iter().map(|row| (row.call_id, row)).collect();
         for position in &stretch.positions {
             self.before = *position;

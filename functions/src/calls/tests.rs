@@ -27,7 +27,7 @@ fn world() -> World {
 async fn a_live_call_shows_its_state_and_an_ended_one_its_result() {
     let world = world();
     let live = world.call(|row| row.state = CallState::Ringing);
-    let app = router(world.platform());
+    let app = router(world.desk());
     let shown = request(&app, "GET", &format!("/api/v1/calls/{}", live.call_id), KEY, &[], "").await;
     assert_eq!(shown.status, 200);
     assert_eq!(shown.json()["state"], "ringing");
@@ -60,7 +60,7 @@ async fn an_ended_call_without_objects_still_has_a_result() {
         row.duration_ms = 0;
         row.end_reason = Some(EndReason::NoAnswer);
     });
-    let app = router(world.platform());
+    let app = router(world.desk());
     let shown = request(&app, "GET", &format!("/api/v1/calls/{}", ended.call_id), KEY, &[], "").await.json();
     assert_eq!(shown["disconnected_by"], "RNR");
     assert_eq!(shown["call_duration_seconds"], 0.0);
@@ -76,7 +76,7 @@ async fn what_a_key_may_not_see_does_not_exist() {
     let fenced = world.call(|_| ());
     let fence = FenceRow { call_id: fenced.call_id, refused: true, fenced_at: world.now() };
     world.tables.lock().calls.insert(fenced.call_id, CallEntry::Fenced(fence));
-    let app = router(world.platform());
+    let app = router(world.desk());
     let unknown = "0190a5f0-0000-7000-8000-000000000001".to_owned();
     for id in [other.call_id.to_string(), fenced.call_id.to_string(), unknown, "nonsense".to_owned()] {
         for (method, path) in [("GET", format!("/api/v1/calls/{id}")), ("POST", format!("/api/v1/calls/{id}/hangup"))] {
@@ -94,7 +94,7 @@ async fn a_hang_up_reaches_the_server_that_holds_the_call() {
         let world = world();
         let call = world.call(|_| ());
         prepare(&world);
-        let app = router(world.platform());
+        let app = router(world.desk());
         let answer = request(&app, "POST", &format!("/api/v1/calls/{}/hangup", call.call_id), KEY, &[], "").await;
         assert_eq!(answer.status, expect);
         assert_eq!(world.outside.lock().hung_up.len(), told);
@@ -120,7 +120,7 @@ async fn recordings_redirect_once_they_are_there() {
     let check = async |status: R, token: &str, expect: u16, code: &str| {
         let world = world();
         let call = world.ended_call(|row| row.recording_status = status);
-        let app = router(world.platform());
+        let app = router(world.desk());
         let token = token.replace("RIGHT", &call.recording_token);
         let answer =
             request(&app, "GET", &format!("/api/v1/recordings/{}.wav{token}", call.call_id), None, &[], "").await;
@@ -141,7 +141,7 @@ async fn recordings_redirect_once_they_are_there() {
     check(R::Complete, "", 404, "not_found").await;
     check(R::Pending, "?token=wrong", 404, "not_found").await;
 
-    let app = router(world().platform());
+    let app = router(world().desk());
     for file in [
         "x.wav",
         "0190a5f0-0000-7000-8000-000000000001.wav",
@@ -160,7 +160,7 @@ async fn an_empty_stored_token_opens_nothing() {
         row.recording_status = RecordingStatus::Complete;
         row.recording_token = String::new();
     });
-    let app = router(world.platform());
+    let app = router(world.desk());
     let answer = request(&app, "GET", &format!("/api/v1/recordings/{}.wav?token=", call.call_id), None, &[], "").await;
     assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"));
 }
@@ -169,7 +169,7 @@ async fn an_empty_stored_token_opens_nothing() {
 async fn a_live_calls_recording_is_pending() {
     let world = world();
     let call = world.call(|_| ());
-    let app = router(world.platform());
+    let app = router(world.desk());
     let answer = request(
         &app,
         "GET",
@@ -188,7 +188,7 @@ async fn a_table_that_is_down_is_a_503_that_says_when_to_come_back() {
     let call = world.call(|_| ());
     world.tables.lock().down = true;
     world.advance(Duration::from_secs(1));
-    let app = router(world.platform());
+    let app = router(world.desk());
     let answer = request(&app, "GET", &format!("/api/v1/calls/{}", call.call_id), KEY, &[], "").await;
     assert_eq!(
         (answer.status, answer.code().as_str(), answer.header("retry-after").as_str()),

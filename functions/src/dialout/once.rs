@@ -12,9 +12,9 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::Desk;
 use super::placing::{self, Placed};
 use super::{Answer, Dialout};
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
 const HEADER: &str = "idempotency-key";
@@ -34,15 +34,15 @@ pub(super) fn key(caller: &Caller, headers: &HeaderMap) -> Result<Option<ScopedK
 
 /// Places the call under its key, or tells what another request with that key has come to.
 pub(super) async fn place(dialout: Dialout, key: ScopedKey, body: BodyHash) -> Result<Answer, Refusal> {
-    let platform = dialout.platform.clone();
-    let entrance =
-        Entrance { platform: &platform, key, body, give_up: dialout.started + platform.settings.placing.total };
-    match entrance.enter().await? {
+    let desk = dialout.desk.clone();
+    let entrance = Entrance { desk: &desk, key, body, give_up: dialout.started + desk.placing.total };
+    let (entered, ()) = tokio::join!(entrance.enter(), dialout.read_ahead());
+    match entered? {
         Entered::Placed(call_id) => Ok(Answer { call_id, replayed: true }),
         Entered::Holder(held) => {
             let call_id = held.call_id;
-            let placed = settle(&platform, &held, dialout.place_as(call_id).await).await;
-            let_go(&platform, &held, &placed).await;
+            let placed = settle(&desk, &held, dialout.place_as(call_id).await).await;
+            let_go(&desk, &held, &placed).await;
             placed.map(|()| Answer { call_id, replayed: false })
         }
     }
@@ -57,7 +57,7 @@ enum Entered {
 
 /// A request on its way to its key.
 struct Entrance<'a> {
-    platform: &'a Platform,
+    desk: &'a Desk,
     key: ScopedKey,
     body: BodyHash,
     /// When a client has waited as long as for any dialout.
@@ -84,7 +84,7 @@ impl Entrance<'_> {
                 Verdict::Wait { until } => {
                     self.wait(look, until).await?;
                     look = (look * 2).min(LONGEST_LOOK);
-                    found = self.platform.tables.idempotency.get(&self.key).await?;
+                    found = self.desk.idempotency.get(&self.key).await?;
                     continue;
                 }
                 Verdict::Begin => self.begin(),
@@ -102,19 +102,19 @@ impl Entrance<'_> {
     }
 
     fn now(&self) -> Timestamp {
-        self.platform.outside.clock.now()
+        self.desk.clock.now()
     }
 
     /// An entry with a call id of its own.
     fn begin(&self) -> Entry {
-        let outside = &self.platform.outside;
-        let call_id = mint_call_id(&*outside.clock, &*outside.entropy);
+        let desk = self.desk;
+        let call_id = mint_call_id(&*desk.clock, &*desk.entropy);
         Entry::begin(self.key.clone(), self.body.clone(), call_id, self.now())
     }
 
     /// The entry if it is this request's now, else what lies there.
     async fn claim(&self, wanted: Entry, over: Option<&Entry>) -> Result<Result<Entry, Entry>, Refusal> {
-        Ok(match self.platform.tables.idempotency.claim(&wanted, over).await? {
+        Ok(match self.desk.idempotency.claim(&wanted, over).await? {
             KeyClaim::Claimed => Ok(wanted),
             KeyClaim::Exists(other) => Err(other),
         })
@@ -131,24 +131,24 @@ impl Entrance<'_> {
     }
 
     fn jittered(&self, wait: Duration) -> Duration {
-        let off = f64::from(self.platform.outside.entropy.dice()) / f64::from(u32::MAX) / 2.0;
+        let off = f64::from(self.desk.entropy.dice()) / f64::from(u32::MAX) / 2.0;
         wait.mul_f64(1.0 - off)
     }
 
     /// Finds out what became of the call of the request that died on the way. While nobody has taken it somebody may,
     /// until this request has placed or fenced it; a call that was fenced will never be, and makes room for another.
     async fn take_over(&self, held: Entry) -> Result<Result<Entered, Entry>, Refusal> {
-        match self.platform.tables.calls.get(held.call_id).await {
+        match self.desk.calls.get(held.call_id).await {
             Ok(Some(CallEntry::Call(_))) => {
                 tracing::info!(call.id = %held.call_id, "a dialout that was not answered had placed its call");
-                let_go(self.platform, &held, &Ok(())).await;
+                let_go(self.desk, &held, &Ok(())).await;
                 Ok(Ok(Entered::Placed(held.call_id)))
             }
             Ok(Some(CallEntry::Fenced(_))) => Ok(self.claim(self.begin(), Some(&held)).await?.map(Entered::Holder)),
             Ok(None) => Ok(Ok(Entered::Holder(held))),
             Err(cause) => {
                 let refusal = Err(Refusal::from(cause));
-                let_go(self.platform, &held, &refusal).await;
+                let_go(self.desk, &held, &refusal).await;
                 refusal.map(|()| Ok(Entered::Holder(held)))
             }
         }
@@ -156,9 +156,9 @@ impl Entrance<'_> {
 }
 
 /// A refusal by a request that took over counts only once nobody can take the call any more.
-async fn settle(platform: &Platform, held: &Entry, placed: Result<(), Refusal>) -> Result<(), Refusal> {
+async fn settle(desk: &Desk, held: &Entry, placed: Result<(), Refusal>) -> Result<(), Refusal> {
     match placed {
-        Err(refusal) if held.attempt > 1 && is_final(&refusal) => match placing::fence(platform, held.call_id).await? {
+        Err(refusal) if held.attempt > 1 && is_final(&refusal) => match placing::fence(desk, held.call_id).await? {
             Placed::Accepted => Ok(()),
             Placed::NoCapacity | Placed::TrunkLimit => Err(refusal),
         },
@@ -172,13 +172,13 @@ fn is_final(refusal: &Refusal) -> bool {
 }
 
 /// The answer stands whether or not this is written: who finds the entry in flight finds the call by its id.
-async fn let_go(platform: &Platform, held: &Entry, placed: &Result<(), Refusal>) {
+async fn let_go(desk: &Desk, held: &Entry, placed: &Result<(), Refusal>) {
     let how = match placed {
         Ok(()) => LetGo::Done,
         Err(refusal) if is_final(refusal) => LetGo::Release,
-        Err(_) => LetGo::GiveBack { at: platform.outside.clock.now() },
+        Err(_) => LetGo::GiveBack { at: desk.clock.now() },
     };
-    if let Err(cause) = platform.tables.idempotency.let_go(held, how).await {
+    if let Err(cause) = desk.idempotency.let_go(held, how).await {
         tracing::warn!(error = %cause, call.id = %held.call_id, ?how, "an idempotency key stays held until its lease ends");
     }
 }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use domain::call::FenceRow;
 use domain::fleet::{DialAnswer, Refusal as ServerRefusal, ServerRow, rank};
-use domain::ids::{BotId, CallId, KeyId, ServerId, TrunkId};
+use domain::ids::{BotId, CallId, Epoch, KeyId, ServerId, TrunkId};
 use domain::ports::{CallEntry, Claim, FleetError, StoreError};
 use domain::secret::Personal;
-use domain::share::{Members, TrunkLimits};
+use domain::share::TrunkLimits;
+use domain::trunk::Trunk;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::platform::Platform;
+use super::Desk;
+use super::reads::{Reads, Seen};
 
 /// A call to be placed, but for the server.
 #[derive(Debug)]
@@ -30,14 +32,20 @@ pub(super) struct Draft {
 
 /// What is offered to servers, and to which of them.
 #[derive(Debug)]
-pub(super) struct Offer {
+pub(super) struct Offer<'a> {
     pub(super) command: Draft,
-    /// Only servers of this group, where the trunk asks for one.
-    pub(super) group: Option<String>,
+    pub(super) trunk: &'a Trunk,
     /// The trunk's limits over the fleet.
     pub(super) limits: TrunkLimits,
-    /// All servers, where the trunk has limits: each server's share depends on all others.
-    pub(super) known: Option<Vec<ServerRow>>,
+    /// Where it has any: the servers that may have a share of them.
+    pub(super) seen: Option<Seen>,
+}
+
+impl Offer<'_> {
+    /// Only servers of this group, where the trunk asks for one.
+    fn group(&self) -> Option<&str> {
+        self.trunk.server_group.as_deref()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,20 +82,25 @@ enum Next {
 ///
 /// # Errors
 /// When the tables don't answer; no server has taken the call then, or none that could have written its row.
-pub(super) async fn place(platform: &Platform, offer: &Offer, started: Instant) -> Result<Placed, StoreError> {
-    let budget = &platform.settings.placing;
+pub(super) async fn place(
+    desk: &Desk,
+    reads: &Reads,
+    offer: &Offer<'_>,
+    started: Instant,
+) -> Result<Placed, StoreError> {
+    let budget = &desk.placing;
     let give_up = started + budget.total.saturating_sub(budget.fence);
-    let mut ranking = Ranking::new(platform, offer);
+    let mut ranking = Ranking::new(desk, reads, offer);
     let mut refusals = Vec::new();
     let mut unsure = false;
     let (mut asked, mut limited) = (0, 0);
     while asked < budget.servers && limited <= budget.trunk_refusals && Instant::now() < give_up {
         let Ok(next) = timeout_at(give_up, ranking.next()).await else {
-            return if unsure { fence(platform, offer.command.call_id).await } else { Err(silent()) };
+            return if unsure { fence(desk, offer.command.call_id).await } else { Err(silent()) };
         };
         let Some(server) = next? else { break };
         domain::failpoint!("dialout.ranked");
-        match ask(platform, offer, &server, give_up, &mut unsure).await {
+        match ask(desk, offer, &server, give_up, &mut unsure).await {
             Next::Accepted => return Ok(Placed::Accepted),
             Next::AskAnother(why) => {
                 // The id may be another server's already, or this one's with a write whose answer was lost.
@@ -97,26 +110,26 @@ pub(super) async fn place(platform: &Platform, offer: &Offer, started: Instant) 
                 (asked, limited) = (asked + usize::from(!at_limit), limited + usize::from(at_limit));
                 refusals.push(why);
             }
-            Next::Fence => return fence(platform, offer.command.call_id).await,
+            Next::Fence => return fence(desk, offer.command.call_id).await,
             Next::Refused => return Ok(Placed::NoCapacity),
         }
     }
     if unsure {
-        return fence(platform, offer.command.call_id).await;
+        return fence(desk, offer.command.call_id).await;
     }
     let only_trunk = !refusals.is_empty() && refusals.iter().all(|why| *why == Some(ServerRefusal::TrunkLimit));
     Ok(if only_trunk { Placed::TrunkLimit } else { Placed::NoCapacity })
 }
 
 /// Asks one server, twice when it gives no answer. `unsure` is set, and stays set, once a question went unanswered.
-async fn ask(platform: &Platform, offer: &Offer, server: &ServerRow, give_up: Instant, unsure: &mut bool) -> Next {
-    let first = dial(platform, offer, server, give_up).await;
+async fn ask(desk: &Desk, offer: &Offer<'_>, server: &ServerRow, give_up: Instant, unsure: &mut bool) -> Next {
+    let first = dial(desk, offer, server, give_up).await;
     domain::failpoint!("dialout.asked");
     let Some(next) = judge(&first) else {
         *unsure = true;
         tracing::warn!(call.id = %offer.command.call_id, server.id = %server.server_id, "no answer from a server; asking it once more");
         domain::failpoint!("dialout.unanswered");
-        let second = dial(platform, offer, server, give_up).await;
+        let second = dial(desk, offer, server, give_up).await;
         return match judge(&second) {
             // Not reachable any more says nothing about the first question.
             Some(Next::AskAnother(None)) | None => Next::Fence,
@@ -126,18 +139,13 @@ async fn ask(platform: &Platform, offer: &Offer, server: &ServerRow, give_up: In
     next
 }
 
-async fn dial(
-    platform: &Platform,
-    offer: &Offer,
-    server: &ServerRow,
-    give_up: Instant,
-) -> Result<DialAnswer, FleetError> {
-    let budget = &platform.settings.placing;
+async fn dial(desk: &Desk, offer: &Offer<'_>, server: &ServerRow, give_up: Instant) -> Result<DialAnswer, FleetError> {
+    let budget = &desk.placing;
     let left = give_up.saturating_duration_since(Instant::now());
     let timeout = budget.per_server.min(left).max(Duration::from_millis(1));
     // A server that reads the question later than this refuses it.
-    let deadline = platform.outside.clock.now() + left + budget.fence;
-    platform.outside.fleet.dial(server, &offer.command.for_server(server, deadline), timeout).await
+    let deadline = desk.clock.now() + left + budget.fence;
+    desk.fleet.dial(server, &offer.command.for_server(server, deadline), timeout).await
 }
 
 /// What an answer means; `None` when the server may or may not have acted.
@@ -164,17 +172,17 @@ pub(super) fn silent() -> StoreError {
 }
 
 /// Puts the fence within its budget. Without an answer the call's fate stays unknown, and the error says so.
-pub(super) async fn fence(platform: &Platform, call_id: CallId) -> Result<Placed, StoreError> {
-    timeout(platform.settings.placing.fence, put_fence(platform, call_id)).await.unwrap_or_else(|_| Err(silent()))
+pub(super) async fn fence(desk: &Desk, call_id: CallId) -> Result<Placed, StoreError> {
+    timeout(desk.placing.fence, put_fence(desk, call_id)).await.unwrap_or_else(|_| Err(silent()))
 }
 
 /// Puts the fence: if it stands, no server dials this id any more; if a row was there, the call is under way.
-async fn put_fence(platform: &Platform, call_id: CallId) -> Result<Placed, StoreError> {
-    let row = FenceRow { call_id, refused: true, fenced_at: platform.outside.clock.now() };
+async fn put_fence(desk: &Desk, call_id: CallId) -> Result<Placed, StoreError> {
+    let row = FenceRow { call_id, refused: true, fenced_at: desk.clock.now() };
     domain::failpoint!("dialout.fencing");
-    let claim = match platform.tables.calls.fence(&row).await {
+    let claim = match desk.calls.fence(&row).await {
         // A second write of the same fence finds the first: that is the same outcome.
-        Err(StoreError::Unavailable { .. }) => platform.tables.calls.fence(&row).await?,
+        Err(StoreError::Unavailable { .. }) => desk.calls.fence(&row).await?,
         other => other?,
     };
     domain::failpoint!("dialout.fenced");
@@ -184,15 +192,17 @@ async fn put_fence(platform: &Platform, call_id: CallId) -> Result<Placed, Store
     })
 }
 
-/// Servers in the order in which they are asked: those of two random shards first, then all others. Over a trunk with
-/// limits: those of all servers that have a share of it, those first that have not used it up.
+/// Servers in the order in which they are asked: those of two shards first, then others. Over a trunk with limits: those
+/// that have a share of it, those first that have not used it up.
 struct Ranking<'a> {
-    platform: &'a Platform,
-    offer: &'a Offer,
+    desk: &'a Desk,
+    reads: &'a Reads,
+    offer: &'a Offer<'a>,
     seed: u32,
     stage: Stage,
     queue: std::collections::VecDeque<ServerRow>,
-    asked: Vec<ServerId>,
+    /// Each incarnation once: one that has gone since it was read says nothing for the next.
+    asked: Vec<(ServerId, Epoch)>,
 }
 
 #[derive(Clone, Copy)]
@@ -203,19 +213,20 @@ enum Stage {
 }
 
 impl<'a> Ranking<'a> {
-    fn new(platform: &'a Platform, offer: &'a Offer) -> Self {
-        let seed = platform.outside.entropy.dice();
+    fn new(desk: &'a Desk, reads: &'a Reads, offer: &'a Offer<'a>) -> Self {
+        let seed = desk.entropy.dice();
         let mut ranking = Self {
-            platform,
+            desk,
+            reads,
             offer,
             seed,
             stage: Stage::Sample,
             queue: std::collections::VecDeque::new(),
             asked: Vec::new(),
         };
-        if let Some(servers) = &offer.known {
-            ranking.stage = Stage::Done;
-            ranking.rank(servers.clone());
+        if let Some(seen) = &offer.seen {
+            ranking.stage = Stage::Rest;
+            ranking.rank(seen.rows.clone());
         }
         ranking
     }
@@ -223,12 +234,12 @@ impl<'a> Ranking<'a> {
     async fn next(&mut self) -> Result<Option<ServerRow>, StoreError> {
         loop {
             if let Some(server) = self.queue.pop_front() {
-                self.asked.push(server.server_id.clone());
+                self.asked.push((server.server_id.clone(), server.epoch));
                 return Ok(Some(server));
             }
             let servers = match self.stage {
-                Stage::Sample => self.sample().await?,
-                Stage::Rest => self.platform.tables.servers.all().await?,
+                Stage::Sample => self.reads.sample(self.offer.trunk).await?,
+                Stage::Rest => self.reads.rest(self.offer.trunk).await?,
                 Stage::Done => return Ok(None),
             };
             self.stage = match self.stage {
@@ -239,33 +250,20 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    async fn sample(&self) -> Result<Vec<ServerRow>, StoreError> {
-        let table = &self.platform.tables.servers;
-        let shards = table.shards().max(1);
-        let first = (self.seed % u32::from(shards)) as u16;
-        let mut servers = table.of_shard(first).await?;
-        if shards > 1 {
-            let step = 1 + (self.platform.outside.entropy.dice() % u32::from(shards - 1)) as u16;
-            servers.extend(table.of_shard((first + step) % shards).await?);
-        }
-        Ok(servers)
-    }
-
     fn rank(&mut self, servers: Vec<ServerRow>) {
-        let now = self.platform.outside.clock.now();
+        let now = self.desk.clock.now();
         let mut fit = super::candidates(servers, now);
-        fit.retain(|server| !self.asked.contains(&server.server_id));
-        let (seed, group) = (self.seed, self.offer.group.as_deref());
+        fit.retain(|server| !self.asked.iter().any(|(id, epoch)| *id == server.server_id && *epoch == server.epoch));
+        let (seed, group) = (self.seed, self.offer.group());
         let mut ranked = rank(&fit, now, group, |id| dice(seed, id));
-        if let Some(known) = &self.offer.known {
+        if let Some(seen) = &self.offer.seen {
             let (trunk, limits) = (&self.offer.command.trunk_id, &self.offer.limits);
-            let members = Members::of(known, now);
-            let has_share = |server: &ServerRow| members.has_share(&server.server_id, limits, group);
+            let has_share = |server: &ServerRow| seen.has_share(server, limits, group);
             // Where nobody who answers has a share, one that says so is asked: then it is the trunk's limit.
             if ranked.iter().any(has_share) {
                 ranked.retain(has_share);
             }
-            ranked.sort_by_cached_key(|server| !members.has_room(&server.server_id, trunk, limits, group));
+            ranked.sort_by_cached_key(|server| !seen.has_room(server, trunk, limits, group));
         }
         self.queue = ranked.into();
     }

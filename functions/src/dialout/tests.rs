@@ -1,6 +1,8 @@
 //! The order of refusals, the placing of calls, and the corpus of requests.
 
+mod large;
 mod limits;
+mod trips;
 
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ pub(super) fn world() -> World {
 }
 
 async fn dial(world: &World, body: &str) -> HttpAnswer {
-    request(&router(world.platform()), "POST", "/api/v1/dialout", Some(KEY), &[], body.to_owned()).await
+    request(&router(world.desk()), "POST", "/api/v1/dialout", Some(KEY), &[], body.to_owned()).await
 }
 
 fn fenced(world: &World) -> usize {
@@ -88,8 +90,7 @@ async fn refusals_come_in_their_order() {
     check(&[&full], &bad_number.replace("bot-1", "bot-deleted"), 404, "not_found", false).await;
     check(&[&full], &bad_number.replace("bot-1", "bot-off"), 404, "not_found", false).await;
     check(&[&full], r#"{"bot_id":"bot-2"}"#, 422, "invalid", false).await;
-    let unauthorized =
-        request(&router(world().platform()), "POST", "/api/v1/dialout", Some("nope-nope"), &[], "{").await;
+    let unauthorized = request(&router(world().desk()), "POST", "/api/v1/dialout", Some("nope-nope"), &[], "{").await;
     assert_eq!(unauthorized.status, 401);
 }
 
@@ -118,7 +119,7 @@ async fn unknown_fields_are_noted_or_refused_when_asked() {
     let world = world();
     assert_eq!(dial(&world, body).await.status, 200);
     assert_eq!(world.outside.lock().commands[0].warnings, ["unknown field in the dialout: prompt"]);
-    let app = router(world.platform());
+    let app = router(world.desk());
     for prefer in ["handling=strict", "respond-async, Handling=\"strict\""] {
         let answer = request(&app, "POST", "/api/v1/dialout", Some(KEY), &[("prefer", prefer)], body).await;
         assert_eq!((answer.status, answer.json()["errors"][0]["loc"][1].clone()), (422, json!("prompt")), "{prefer}");
@@ -338,18 +339,15 @@ async fn tables_that_hang_do_not_hold_the_client_up() {
 #[tokio::test]
 async fn an_id_that_another_server_has_is_under_way() {
     let world = world();
-    let asked = request(&router(world.platform()), "POST", "/api/v1/dialout", Some(KEY), &[], BODY).await.json();
+    let asked = request(&router(world.desk()), "POST", "/api/v1/dialout", Some(KEY), &[], BODY).await.json();
     let id = domain::ids::CallId::parse(asked["call_id"].as_str().unwrap()).unwrap();
     // The same call is offered to another server, which finds the row of the first.
     world.tables.lock().servers.clear();
     world.server("b", |_| ());
     let hash = domain::api_key::ApiKey::parse(KEY).unwrap().hash();
-    let dialout = super::Dialout {
-        platform: world.platform(),
-        caller: world.tables.lock().keys[&hash].caller(world.now()).unwrap(),
-        request: domain::dialout::parse(BODY.as_bytes()).unwrap(),
-        started: tokio::time::Instant::now(),
-    };
+    let caller = world.tables.lock().keys[&hash].caller(world.now()).unwrap();
+    let request = domain::dialout::parse(BODY.as_bytes()).unwrap();
+    let dialout = super::Dialout::new(world.desk(), caller, request, tokio::time::Instant::now());
     assert!(dialout.place_as(id).await.is_ok());
     assert_eq!((world.dialled(), world.accepted()), (vec!["a".to_owned(), "b".to_owned()], 1));
 }
@@ -443,7 +441,7 @@ async fn play(world: &World, case: &Value) -> HttpAnswer {
         None => case["body"].as_str().unwrap_or_default().as_bytes().to_vec(),
     };
     let (method, path) = (case["method"].as_str().unwrap(), case["path"].as_str().unwrap());
-    request(&crate::router::api(world.platform()), method, path, None, &headers, body).await
+    request(&crate::router::api(&world.platform()), method, path, None, &headers, body).await
 }
 
 async fn set_up(word: &str, cases: &[Value]) -> World {

@@ -5,17 +5,17 @@ use domain::api_key::Caller;
 use domain::bot::Bot;
 use domain::dialout::{DialoutRequest, PlacedNumbers, dialled, place};
 use domain::field_error::FieldError;
-use domain::fleet::ServerRow;
 use domain::ids::CallId;
 use domain::ports::StoreError;
-use domain::share::{Members, TrunkLimits};
+use domain::share::TrunkLimits;
 use domain::spend::{Hold, Spender};
 use domain::trunk::Trunk;
 use tokio::time::{Instant, timeout_at};
 
+use super::Desk;
 use super::command;
 use super::placing::{self, Offer, Placed};
-use crate::platform::Platform;
+use super::reads::Reads;
 use crate::problem::Refusal;
 use crate::spend;
 
@@ -25,6 +25,7 @@ pub(super) struct Wanted<'a> {
     pub(super) bot: &'a Bot,
     pub(super) request: &'a DialoutRequest,
     pub(super) caller: &'a Caller,
+    pub(super) reads: &'a Reads,
     /// When the request arrived.
     pub(super) started: Instant,
     /// When its client has waited long enough.
@@ -57,21 +58,21 @@ impl From<StoreError> for Passed {
 ///
 /// # Errors
 /// Why the first trunk that could have carried the call did not.
-pub(super) async fn carry(platform: &Platform, wanted: &Wanted<'_>) -> Result<(), Refusal> {
+pub(super) async fn carry(desk: &Desk, wanted: &Wanted<'_>) -> Result<(), Refusal> {
     let mut refusal: Option<Refusal> = None;
     for id in &wanted.bot.trunk_ids {
-        let Some(trunk) = wanted.in_time(platform.tables.trunks.get(id)).await? else { continue };
-        let numbers = match wanted.in_time(judged_numbers(platform, wanted, &trunk)).await? {
+        let Some(trunk) = wanted.in_time(wanted.reads.trunk(id)).await? else { continue };
+        let numbers = match wanted.in_time(judged_numbers(wanted, &trunk)).await? {
             Ok(numbers) => numbers,
             Err(faults) if refusal.is_none() => return Err(refused_numbers(faults)),
             Err(_) => continue,
         };
-        let hold = match spend::hold(platform, wanted.call_id, wanted.bot, &trunk, &numbers.to) {
+        let hold = match spend::hold(&desk.spend, wanted.call_id, wanted.bot, &trunk, &numbers.to) {
             Ok(hold) => hold,
             Err(fault) if refusal.is_none() => return Err(refused_numbers(vec![fault])),
             Err(_) => continue,
         };
-        match over(platform, wanted, &trunk, numbers, hold).await {
+        match over(desk, wanted, &trunk, numbers, hold).await {
             Ok(()) => return Ok(()),
             Err(Passed::Ends(why)) => return Err(why),
             Err(Passed::On(why)) => {
@@ -83,21 +84,20 @@ pub(super) async fn carry(platform: &Platform, wanted: &Wanted<'_>) -> Result<()
 }
 
 async fn over(
-    platform: &Platform,
+    desk: &Desk,
     wanted: &Wanted<'_>,
     trunk: &Trunk,
     numbers: PlacedNumbers,
     hold: Option<Hold>,
 ) -> Result<(), Passed> {
     let limits = TrunkLimits::of(trunk);
-    let group = trunk.server_group.as_deref();
-    let servers = if limits.is_none() { None } else { Some(wanted.in_time(platform.tables.servers.all()).await?) };
-    if is_used_up(platform, servers.as_deref(), trunk, &limits, group) {
-        return Err(limited(trunk));
-    }
+    let seen = match limits.is_none() {
+        true => None,
+        false => Some(wanted.in_time(wanted.reads.limited(trunk, &limits)).await?.ok_or_else(|| limited(trunk))?),
+    };
     if let Some(hold) = &hold {
         // If it was set aside and only the answer is missing, the sweep gives it back.
-        let Ok(set_aside) = timeout_at(wanted.give_up, spend::set_aside(platform, hold)).await else {
+        let Ok(set_aside) = timeout_at(wanted.give_up, spend::set_aside(&desk.spend, hold)).await else {
             return Err(placing::silent().into());
         };
         set_aside.map_err(|why| match &why {
@@ -105,15 +105,14 @@ async fn over(
             _ => Passed::Ends(why),
         })?;
     }
-    let offer =
-        Offer { command: command(wanted, trunk, numbers), group: trunk.server_group.clone(), limits, known: servers };
+    let offer = Offer { command: command(wanted, trunk, numbers), trunk, limits, seen };
     // A table that does not answer leaves it open whether a server has the call: then the hold stays until it is known.
-    let placed = placing::place(platform, &offer, wanted.started).await?;
+    let placed = placing::place(desk, wanted.reads, &offer, wanted.started).await?;
     tracing::info!(call.id = %wanted.call_id, bot.id = %wanted.bot.bot_id, trunk.id = %trunk.trunk_id, outcome = placed.word(), "dialout");
     if placed != Placed::Accepted
         && let Some(hold) = &hold
     {
-        spend::give_back(platform, hold).await;
+        spend::give_back(&desk.spend, hold).await;
     }
     match placed {
         Placed::Accepted => Ok(()),
@@ -127,24 +126,12 @@ fn limited(trunk: &Trunk) -> Passed {
     Passed::On(Refusal::TrunkLimit)
 }
 
-fn is_used_up(
-    platform: &Platform,
-    servers: Option<&[ServerRow]>,
-    trunk: &Trunk,
-    limits: &TrunkLimits,
-    group: Option<&str>,
-) -> bool {
-    let now = platform.outside.clock.now();
-    servers.is_some_and(|servers| Members::of(servers, now).is_used_up(&trunk.trunk_id, limits, group))
-}
-
 async fn judged_numbers(
-    platform: &Platform,
     wanted: &Wanted<'_>,
     trunk: &Trunk,
 ) -> Result<Result<PlacedNumbers, Vec<FieldError>>, StoreError> {
     let own = match dialled(wanted.request, trunk) {
-        Ok(number) => platform.tables.bots.by_number(number.e164.as_str()).await?.is_some(),
+        Ok(number) => wanted.reads.is_own_number(number.e164.as_str()).await?,
         Err(_) => false,
     };
     Ok(place(wanted.request, wanted.bot, trunk, |_| own))

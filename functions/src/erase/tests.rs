@@ -14,7 +14,7 @@ const NUMBER: &str = "+919876543210";
 
 async fn ask(world: &World, body: Value) -> HttpAnswer {
     world.key("rf_admin_key", |row| row.role = Role::Admin);
-    let app = router(world.platform());
+    let app = router(world.desk());
     request(&app, "POST", "/api/v1/admin/erase", Some("rf_admin_key"), &[], body.to_string()).await
 }
 
@@ -86,7 +86,7 @@ async fn the_result_of_an_erased_call_is_whole_and_empty() {
     let row = call(&world, |_| ());
     ask(&world, json!({"number": NUMBER})).await;
     world.key("sk_test_client", |_| ());
-    let app = crate::calls::router(world.platform());
+    let app = crate::calls::router(world.desk());
     let path = format!("/api/v1/calls/{}", row.call_id);
     let shown = request(&app, "GET", &path, Some("sk_test_client"), &[], "").await.json();
     assert_eq!((&shown["caller_id"], &shown["to_number"]), (&json!("erased"), &json!("erased")));
@@ -176,7 +176,7 @@ async fn a_long_table_is_read_piece_by_piece() {
 async fn only_admins_erase() {
     let world = World::new();
     world.key("sk_test_client", |_| ());
-    let app = router(world.platform());
+    let app = router(world.desk());
     let body = json!({"number": NUMBER}).to_string();
     let answer = request(&app, "POST", "/api/v1/admin/erase", Some("sk_test_client"), &[], body.clone()).await;
     assert_eq!(answer.status, 403);

@@ -25,7 +25,7 @@ fn operations(api: &Value) -> Vec<(String, String, &Value)> {
 async fn every_operation_described_exists() {
     let world = World::new();
     world.key("sk_test_admin", |row| row.role = domain::api_key::Role::Admin);
-    let app = crate::router::api(world.platform());
+    let app = crate::router::api(&world.platform());
     for (method, path, operation) in operations(&described()) {
         let concrete = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>();
         let answer = request(&app, &method, &concrete.join("/"), Some("sk_test_admin"), &[], "").await;
@@ -97,7 +97,7 @@ fn every_reference_leads_somewhere() {
 
 #[tokio::test]
 async fn people_and_programs_can_read_it() {
-    let app = router(World::new().platform());
+    let app = router();
     let check = async |path: &str, status: u16, kind: &str| {
         let answer = request(&app, "GET", path, None, &[], "").await;
         assert_eq!(answer.status, status, "{path}");
@@ -108,4 +108,16 @@ async fn people_and_programs_can_read_it() {
     check("/docs/swagger-ui.css", 200, "text/css").await;
     check("/docs/swagger-ui-bundle.js", 200, "").await;
     check("/docs/nothing.js", 404, "application/problem+json").await;
+}
+
+#[tokio::test]
+async fn the_page_finds_its_way_below_a_stage() {
+    let app = router();
+    let moved = request(&app, "GET", "/docs", None, &[], "").await;
+    assert_eq!((moved.status, moved.header("location").as_str()), (303, "docs/"), "from /stage/docs to /stage/docs/");
+    let page = request(&app, "GET", "/docs/swagger-initializer.js", None, &[], "").await;
+    assert!(
+        String::from_utf8_lossy(&page.body).contains("\"../openapi.json\""),
+        "from /stage/docs/ to /stage/openapi.json"
+    );
 }

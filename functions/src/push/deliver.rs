@@ -1,22 +1,27 @@
 //! One try of one delivery: lease, send, judge, write down, and say when the next try is due.
 //! It must never follow a redirect, try while another worker holds the lease, or count a try that it does not make.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use domain::delivery::{
-    Answer, AttemptRow, Channel, DeadWhy, DeliveryRow, DeliveryState, Next, QUEUE_DELAY_MAX, Verdict, flag, verdict,
+    Answer, AttemptRow, Channel, DeadWhy, DeliveryRow, DeliveryState, Next, QUEUE_DELAY_MAX, Schedule, Verdict, flag,
+    verdict,
 };
+use domain::endpoint::BreakerRules;
 use domain::ids::CallId;
-use domain::ports::{Job, OutboundAnswer, OutboundError, OutboundRequest, Owned, QueueName, StoreError};
+use domain::ports::{
+    Deliveries, Entropy, Job, OutboundAnswer, OutboundError, OutboundRequest, Owned, QueueName, StoreError,
+};
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use tokio::time::Instant;
 
+use super::Desk;
 use super::gate::{self, Gate, Pass};
 use super::request::{Unsendable, request};
-use crate::platform::Platform;
 
 /// How often, and with which first pause, the end of a try is written: all within the lease of the try.
 const END_TRIES: u32 = 4;
@@ -24,12 +29,24 @@ const END_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes of an answer that an attempt row keeps.
 const ANSWER_KEPT: usize = 1024;
 
+/// What it takes to put a delivery off, or to give it up.
+#[derive(Clone, derive_more::Debug)]
+#[debug("Holding")]
+pub struct Holding {
+    pub deliveries: Arc<dyn Deliveries>,
+    pub entropy: Arc<dyn Entropy>,
+    /// Waits between the tries of a delivery.
+    pub schedule: Schedule,
+    /// When deliveries to a failing endpoint are held back.
+    pub breaker: BreakerRules,
+}
+
 /// Tries one delivery, if it is due, nobody else is at it, and its endpoint may be tried.
-pub(super) async fn deliver(platform: &Platform, call: CallId, channel: Channel) -> Result<(), StoreError> {
-    let Some(running) = begin(platform, call, channel).await? else { return Ok(()) };
-    let outcome = exchange(platform, &running).await;
+pub(super) async fn deliver(desk: &Desk, call: CallId, channel: Channel) -> Result<(), StoreError> {
+    let Some(running) = begin(desk, call, channel).await? else { return Ok(()) };
+    let outcome = exchange(desk, &running).await;
     domain::failpoint!("deliver.sent");
-    conclude(platform, running, outcome).await
+    conclude(desk, running, outcome).await
 }
 
 /// A try that is counted and leased to this worker.
@@ -48,30 +65,30 @@ impl Running {
 }
 
 /// Takes the delivery for one try; `None` when there is none to make.
-pub(super) async fn begin(platform: &Platform, call: CallId, channel: Channel) -> Result<Option<Running>, StoreError> {
-    let deliveries = &platform.tables.deliveries;
+pub(super) async fn begin(desk: &Desk, call: CallId, channel: Channel) -> Result<Option<Running>, StoreError> {
+    let deliveries = &desk.deliveries;
     let Some(row) = deliveries.get(call, channel).await? else { return Ok(None) };
-    let now = platform.outside.clock.now();
+    let now = desk.clock.now();
     if row.state != DeliveryState::Pending || row.due_at > now {
         return Ok(None);
     }
     // Workers that died took the last tries with them.
-    if row.tries_of_round() >= platform.settings.schedule.tries() {
-        bury(platform, &row, now, DeadWhy::ScheduleOver).await?;
+    if row.tries_of_round() >= desk.holding.schedule.tries() {
+        bury(&desk.holding, &row, now, DeadWhy::ScheduleOver).await?;
         return Ok(None);
     }
     // Before anything is taken: a bucket that is down must use up neither a try nor a probe.
-    let request = request(platform, &row, now).await?;
-    let limits = &platform.settings.delivery;
+    let request = request(desk, &row, now).await?;
+    let limits = &desk.delivery;
     let lease = now + limits.total + limits.lease_margin;
-    let pass = match gate::enter(platform, &row, now, lease).await? {
+    let pass = match gate::enter(desk, &row, now, lease).await? {
         Gate::Open(pass) => pass,
         Gate::Wait { until } => {
-            hold_back(platform, &row, now, until).await?;
+            hold_back(&desk.holding, &row, now, until).await?;
             return Ok(None);
         }
         Gate::Disabled => {
-            bury(platform, &row, now, DeadWhy::EndpointDisabled).await?;
+            bury(&desk.holding, &row, now, DeadWhy::EndpointDisabled).await?;
             return Ok(None);
         }
     };
@@ -81,7 +98,7 @@ pub(super) async fn begin(platform: &Platform, call: CallId, channel: Channel) -
             Ok(Some(Running { row, request, pass, at: now }))
         }
         Ok(Owned::Lost) => {
-            gate::give_back(platform, pass, now).await;
+            gate::give_back(desk, pass, now).await;
             Ok(None)
         }
         // Whether the try is ours is unknown; the lease of row and probe will tell.
@@ -91,25 +108,24 @@ pub(super) async fn begin(platform: &Platform, call: CallId, channel: Channel) -
 
 /// Puts the delivery off without counting a try, or gives it up when it was held back for longer than a schedule takes.
 pub(crate) async fn hold_back(
-    platform: &Platform,
+    desk: &Holding,
     row: &DeliveryRow,
     now: Timestamp,
     until: Timestamp,
 ) -> Result<(), StoreError> {
-    if until > row.round_began() + platform.settings.schedule.longest() + platform.settings.breaker.longest {
-        return bury(platform, row, now, DeadWhy::EndpointDown).await;
+    if until > row.round_began() + desk.schedule.longest() + desk.breaker.longest {
+        return bury(desk, row, now, DeadWhy::EndpointDown).await;
     }
     // Not all at the same moment: whoever comes first probes, and the others should meet what it found.
-    let spread =
-        platform.settings.breaker.pause.mul_f64(f64::from(platform.outside.entropy.dice()) / f64::from(u32::MAX));
-    platform.tables.deliveries.put_off(row.call_id, row.channel, row.tries, now, until + spread).await?;
+    let spread = desk.breaker.pause.mul_f64(f64::from(desk.entropy.dice()) / f64::from(u32::MAX));
+    desk.deliveries.put_off(row.call_id, row.channel, row.tries, now, until + spread).await?;
     metrics::counter!("ringfleet_deliveries_held_back_total", "channel" => row.channel.as_str()).increment(1);
     tracing::debug!(call.id = %row.call_id, channel = row.channel.as_str(), "the endpoint's breaker is open; held back");
     Ok(())
 }
 
-async fn bury(platform: &Platform, row: &DeliveryRow, now: Timestamp, why: DeadWhy) -> Result<(), StoreError> {
-    let deliveries = &platform.tables.deliveries;
+async fn bury(desk: &Holding, row: &DeliveryRow, now: Timestamp, why: DeadWhy) -> Result<(), StoreError> {
+    let deliveries = &desk.deliveries;
     if deliveries.bury(row.call_id, row.channel, row.tries, now, why).await? == Owned::Written {
         note_end(row, DeliveryState::Dead, why.as_str());
         tracing::error!(call.id = %row.call_id, bot.id = %row.bot_id, channel = row.channel.as_str(), tries = row.tries, why = why.as_str(), "delivery is dead");
@@ -132,7 +148,7 @@ impl Outcome {
 }
 
 /// Sends the request, if there is one to send.
-pub(super) async fn exchange(platform: &Platform, running: &Running) -> Outcome {
+pub(super) async fn exchange(desk: &Desk, running: &Running) -> Outcome {
     let row = &running.row;
     let request = match &running.request {
         Ok(request) => request.clone(),
@@ -142,11 +158,11 @@ pub(super) async fn exchange(platform: &Platform, running: &Running) -> Outcome 
         }
     };
     let begun = Instant::now();
-    let sent = platform.outside.outbound.send(request).await;
+    let sent = desk.outbound.send(request).await;
     let latency = begun.elapsed();
     metrics::histogram!("ringfleet_delivery_seconds", "channel" => row.channel.as_str()).record(latency.as_secs_f64());
     match sent {
-        Ok(answer) => answered(row, answer, latency, platform.outside.clock.now()),
+        Ok(answer) => answered(row, answer, latency, desk.clock.now()),
         Err(cause @ OutboundError::Blocked(_)) => {
             tracing::warn!(call.id = %row.call_id, bot.id = %row.bot_id, "security: a delivery to a blocked address was refused");
             Outcome::none(Answer::NotSent { blocked: true }, cause.word(), latency)
@@ -169,23 +185,23 @@ fn answered(row: &DeliveryRow, answer: OutboundAnswer, latency: Duration, now: T
 
 /// Writes down what the try says of its endpoint and of the delivery, and queues the next try where the queue can hold
 /// it back that long. Crashed in between, the endpoint is disabled and the delivery meets that at its next try.
-pub(super) async fn conclude(platform: &Platform, running: Running, outcome: Outcome) -> Result<(), StoreError> {
+pub(super) async fn conclude(desk: &Desk, running: Running, outcome: Outcome) -> Result<(), StoreError> {
     let row = &running.row;
-    let disabled = gate::leave(platform, row, &running.pass, &outcome.answer).await;
+    let disabled = gate::leave(desk, row, &running.pass, &outcome.answer).await;
     let tries = row.tries_of_round() + 1;
     let wait = match verdict(&outcome.answer) {
         Verdict::Delivered => Err(Next::Delivered),
         Verdict::Gone if disabled => Err(Next::Dead(DeadWhy::EndpointGone)),
-        Verdict::Gone => next_wait(platform, tries, None),
-        Verdict::Retry { at_least } => next_wait(platform, tries, at_least),
+        Verdict::Gone => next_wait(desk, tries, None),
+        Verdict::Retry { at_least } => next_wait(desk, tries, at_least),
     };
-    let next = wait.map_or_else(|end| end, |wait| Next::Again { due_at: platform.outside.clock.now() + wait });
+    let next = wait.map_or_else(|end| end, |wait| Next::Again { due_at: desk.clock.now() + wait });
     let attempt = attempt(&running, &outcome);
-    let written = end_try(platform, &attempt, &next).await?;
+    let written = end_try(desk, &attempt, &next).await?;
     domain::failpoint!("deliver.ended");
     note(row, &attempt, next, written);
     match wait {
-        Ok(wait) if written == Owned::Written && wait <= QUEUE_DELAY_MAX => queue_again(platform, row, wait).await,
+        Ok(wait) if written == Owned::Written && wait <= QUEUE_DELAY_MAX => queue_again(desk, row, wait).await,
         _ => {}
     }
     Ok(())
@@ -211,20 +227,20 @@ fn attempt(running: &Running, outcome: &Outcome) -> AttemptRow {
 
 /// Writes an end of a try. What an endpoint has taken is sent again if this is not written, so a table that is busy for a
 /// moment is asked again.
-async fn end_try(platform: &Platform, attempt: &AttemptRow, next: &Next) -> Result<Owned, StoreError> {
+async fn end_try(desk: &Desk, attempt: &AttemptRow, next: &Next) -> Result<Owned, StoreError> {
     let mut pause = END_PAUSE;
     for _ in 1..END_TRIES {
-        match platform.tables.deliveries.end_try(attempt, next).await {
+        match desk.deliveries.end_try(attempt, next).await {
             Err(StoreError::Unavailable { .. }) => tokio::time::sleep(pause).await,
             other => return other,
         }
         pause *= 2;
     }
-    platform.tables.deliveries.end_try(attempt, next).await
+    desk.deliveries.end_try(attempt, next).await
 }
 
-fn next_wait(platform: &Platform, tries: u32, at_least: Option<Duration>) -> Result<Duration, Next> {
-    let wait = platform.settings.schedule.wait_after(tries, at_least, platform.outside.entropy.dice());
+fn next_wait(desk: &Desk, tries: u32, at_least: Option<Duration>) -> Result<Duration, Next> {
+    let wait = desk.holding.schedule.wait_after(tries, at_least, desk.entropy.dice());
     wait.ok_or(Next::Dead(DeadWhy::ScheduleOver))
 }
 
@@ -241,6 +257,9 @@ fn note(row: &DeliveryRow, attempt: &AttemptRow, next: Next, written: Owned) {
         (None, _) => "not_sent",
     };
     metrics::counter!("ringfleet_delivery_tries_total", "channel" => channel, "answer" => answer).increment(1);
+    // What the alarm on failing pushes divides.
+    metrics::counter!("ringfleet_push_tries_total").increment(1);
+    metrics::counter!("ringfleet_push_failures_total").increment(u64::from(answer != "2xx"));
     match (written, next) {
         (Owned::Lost, _) => {
             tracing::warn!(call.id = %row.call_id, channel, "a try outlived its lease; its outcome is not kept")
@@ -272,11 +291,11 @@ fn note_end(row: &DeliveryRow, state: DeliveryState, why: &'static str) {
     }
 }
 
-async fn queue_again(platform: &Platform, row: &DeliveryRow, wait: Duration) {
+async fn queue_again(desk: &Desk, row: &DeliveryRow, wait: Duration) {
     // Up to the next whole second: the queue counts in seconds, and a message that comes early is dropped.
     let delay = Duration::from_secs(wait.as_secs_f64().ceil() as u64).min(QUEUE_DELAY_MAX);
     let job = Job { call_id: row.call_id, channel: Some(row.channel) };
-    if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, delay).await {
+    if let Err(cause) = desk.queues.send(QueueName::Deliveries, &row.bot_id, &job, delay).await {
         tracing::warn!(call.id = %row.call_id, error = %cause, "next try not queued; sweep will");
     }
     domain::failpoint!("deliver.queued");

@@ -5,10 +5,10 @@
 use domain::delivery::{Answer, DeliveryRow, sighting};
 use domain::endpoint::{Admission, EndpointId, EndpointRow, Sighting};
 use domain::ids::BotId;
-use domain::ports::StoreError;
+use domain::ports::{Bots, StoreError};
 use jiff::Timestamp;
 
-use crate::platform::Platform;
+use super::Desk;
 
 /// Workers that see the same endpoint fail at the same moment get in each other's way; who is not heard after so many
 /// tries has been spoken for by the others.
@@ -29,16 +29,16 @@ pub(super) struct Pass {
 
 /// Asks to try the endpoint of `row`; a probe is held until `lease`.
 pub(super) async fn enter(
-    platform: &Platform,
+    desk: &Desk,
     row: &DeliveryRow,
     now: Timestamp,
     lease: Timestamp,
 ) -> Result<Gate, StoreError> {
-    let endpoints = &platform.tables.endpoints;
+    let endpoints = &desk.endpoints;
     let Some(endpoint) = endpoints.get(&row.bot_id, &EndpointId::of(row.channel, &row.url)).await? else {
         return Ok(Gate::Open(Pass { probe: None }));
     };
-    if is_disabled(platform, &endpoint).await? {
+    if is_disabled(&*desk.bots, &endpoint).await? {
         return Ok(Gate::Disabled);
     }
     match endpoint.admission(now) {
@@ -51,24 +51,24 @@ pub(super) async fn enter(
                 Ok(Gate::Open(Pass { probe: Some(probing) }))
             } else {
                 // Another one probes; what it finds is known soon.
-                Ok(Gate::Wait { until: now + platform.settings.delivery.total })
+                Ok(Gate::Wait { until: now + desk.delivery.total })
             }
         }
     }
 }
 
 /// Gives a probe back that was not made.
-pub(super) async fn give_back(platform: &Platform, pass: Pass, now: Timestamp) {
+pub(super) async fn give_back(desk: &Desk, pass: Pass, now: Timestamp) {
     let Some(probing) = pass.probe else { return };
     let released = raised(probing.released(now), &probing, now);
-    if let Err(cause) = platform.tables.endpoints.put(&released, Some(probing.rev)).await {
+    if let Err(cause) = desk.endpoints.put(&released, Some(probing.rev)).await {
         tracing::warn!(bot.id = %probing.bot_id, error = %cause, "a probe was not given back; its lease will end");
     }
 }
 
 /// Writes down what a try saw; `true` when its endpoint is disabled now.
-pub(super) async fn leave(platform: &Platform, row: &DeliveryRow, pass: &Pass, answer: &Answer) -> bool {
-    match seen(platform, row, pass, answer).await {
+pub(super) async fn leave(desk: &Desk, row: &DeliveryRow, pass: &Pass, answer: &Answer) -> bool {
+    match seen(desk, row, pass, answer).await {
         Ok(disabled) => disabled,
         Err(cause) => {
             tracing::warn!(call.id = %row.call_id, bot.id = %row.bot_id, error = %cause, "what a try saw of its endpoint is not kept");
@@ -77,25 +77,25 @@ pub(super) async fn leave(platform: &Platform, row: &DeliveryRow, pass: &Pass, a
     }
 }
 
-async fn seen(platform: &Platform, row: &DeliveryRow, pass: &Pass, answer: &Answer) -> Result<bool, StoreError> {
+async fn seen(desk: &Desk, row: &DeliveryRow, pass: &Pass, answer: &Answer) -> Result<bool, StoreError> {
     let current = match answer {
-        Answer::Status { code: 410, .. } => current_version(platform, &row.bot_id).await?,
+        Answer::Status { code: 410, .. } => current_version(&*desk.bots, &row.bot_id).await?,
         _ => None,
     };
-    let now = platform.outside.clock.now();
+    let now = desk.clock.now();
     let Some(seen) = sighting(answer, row.call_id, current.unwrap_or_default()) else {
         if let Some(probing) = &pass.probe {
-            give_back(platform, Pass { probe: Some(probing.clone()) }, now).await;
+            give_back(desk, Pass { probe: Some(probing.clone()) }, now).await;
         }
         return Ok(false);
     };
-    let endpoints = &platform.tables.endpoints;
+    let endpoints = &desk.endpoints;
     let id = EndpointId::of(row.channel, &row.url);
     for _ in 0..CAS_TRIES {
         let found = endpoints.get(&row.bot_id, &id).await?;
         let replaces = found.as_ref().map(|found| found.rev);
         let before = found.unwrap_or_else(|| EndpointRow::new(row.bot_id.clone(), row.channel, &row.url, now));
-        let after = before.after(&seen, &platform.settings.breaker, now);
+        let after = before.after(&seen, &desk.holding.breaker, now);
         let disabled = || matches!(seen, Sighting::Gone { .. }) && after.disabled_since(current).is_some();
         if after == before {
             return Ok(disabled());
@@ -121,15 +121,15 @@ pub(crate) fn held_back_until(endpoint: &EndpointRow, now: Timestamp) -> Option<
 ///
 /// # Errors
 /// When the table of bots does not answer.
-pub(crate) async fn is_disabled(platform: &Platform, endpoint: &EndpointRow) -> Result<bool, StoreError> {
+pub(crate) async fn is_disabled(bots: &dyn Bots, endpoint: &EndpointRow) -> Result<bool, StoreError> {
     if endpoint.gone.disabled_at.is_none() {
         return Ok(false);
     }
-    Ok(endpoint.disabled_since(current_version(platform, &endpoint.bot_id).await?).is_some())
+    Ok(endpoint.disabled_since(current_version(bots, &endpoint.bot_id).await?).is_some())
 }
 
-async fn current_version(platform: &Platform, bot: &BotId) -> Result<Option<u64>, StoreError> {
-    Ok(platform.tables.bots.get(bot).await?.map(|bot| bot.version))
+async fn current_version(bots: &dyn Bots, bot: &BotId) -> Result<Option<u64>, StoreError> {
+    Ok(bots.get(bot).await?.map(|bot| bot.version))
 }
 
 fn raised(row: EndpointRow, from: &EndpointRow, now: Timestamp) -> EndpointRow {

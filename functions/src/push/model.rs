@@ -142,7 +142,7 @@ impl Model {
             }
             Op::Answer(..) | Op::Die(_) => {}
             Op::Advance(seconds) => self.world.advance(Duration::from_secs(*seconds)),
-            Op::Sweep => drop(sweep::pass(&self.world.platform()).await.unwrap()),
+            Op::Sweep => drop(sweep::pass(&self.world.desk()).await.unwrap()),
             Op::Resend(which) => self.resend(*which.get(&self.keys)).await,
             Op::Replace => {
                 self.version += 1;
@@ -158,7 +158,7 @@ impl Model {
         let now = self.world.now();
         let before = self.row(key);
         let breaker = self.breaker(&before);
-        let Some(running) = begin(&self.world.platform(), key.0, key.1).await.unwrap() else { return };
+        let Some(running) = begin(&self.world.desk(), key.0, key.1).await.unwrap() else { return };
         assert!(before.state == DeliveryState::Pending && before.due_at <= now, "a try of {before:?}");
         let held = self.workers.iter().any(|other| other.key == key && other.lease > now);
         assert!(!held, "two workers at {key:?}");
@@ -175,16 +175,15 @@ impl Model {
     }
 
     async fn answer(&mut self, worker: Worker, reply: Reply) {
-        let platform = self.world.platform();
         let before = self.row(worker.key);
         self.world.outbound([reply.answer()]);
-        let outcome = exchange(&platform, &worker.running).await;
+        let outcome = exchange(&self.world.desk(), &worker.running).await;
         for request in self.world.requests() {
             let id = request.headers["webhook-id"].to_str().unwrap().to_owned();
             let sent = (id, request.body.to_vec());
             assert_eq!(*self.first.entry(worker.key).or_insert_with(|| sent.clone()), sent, "the bytes changed");
         }
-        conclude(&platform, worker.running, outcome).await.unwrap();
+        conclude(&self.world.desk(), worker.running, outcome).await.unwrap();
         let after = self.row(worker.key);
         if before.running == Some(worker.number) {
             assert_eq!(after.running, None, "its own try ends as it says, however late");
@@ -195,10 +194,9 @@ impl Model {
     }
 
     async fn resend(&mut self, key: Key) {
-        let platform = self.world.platform();
         let call = self.world.row(key.0);
         let before = self.row(key);
-        let report = resend(&platform, &call, Some(key.1)).await.unwrap();
+        let report = resend(&self.world.desk(), &call, Some(key.1)).await.unwrap();
         assert_eq!(report.resent.len() + report.refused.len(), 1);
         if report.resent.is_empty() {
             assert_eq!(self.row(key), before, "{report:?}");

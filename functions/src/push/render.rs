@@ -14,22 +14,22 @@ use domain::result::Record;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::platform::Platform;
+use super::Desk;
 use crate::result::Ended;
 use crate::salvage::salvage;
 
 /// Renders every channel of the call's bot that has no delivery yet, and queues the new deliveries.
-pub(super) async fn render(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
+pub(super) async fn render(desk: &Desk, row: &CallRow) -> Result<(), StoreError> {
     if row.next_step != Some(NextStep::Push) {
         return Ok(());
     }
-    let bot = platform.tables.bots.version(&row.bot_id, row.bot_version).await?;
+    let bot = desk.bots.version(&row.bot_id, row.bot_version).await?;
     let channels = bot.as_ref().map(channels).unwrap_or_default();
     let mut new = Vec::new();
     if let Some(bot) = bot.filter(|_| !channels.is_empty()) {
-        let ended = ended(platform, row).await?;
+        let ended = ended(desk, row).await?;
         for channel in channels {
-            if create(platform, row, &bot, &ended, channel).await? {
+            if create(desk, row, &bot, &ended, channel).await? {
                 new.push(channel);
             }
         }
@@ -37,27 +37,26 @@ pub(super) async fn render(platform: &Platform, row: &CallRow) -> Result<(), Sto
     for channel in new {
         domain::failpoint!("render.stored");
         let job = Job { call_id: row.call_id, channel: Some(channel) };
-        if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await
-        {
+        if let Err(cause) = desk.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await {
             tracing::warn!(call.id = %row.call_id, channel = channel.as_str(), error = %cause, "delivery not queued; sweep will");
         }
         domain::failpoint!("render.queued");
     }
-    close(platform, row).await
+    close(desk, row).await
 }
 
 /// Clears the last step of the call's life; but one whose recording is still on its way stays in sight of `sweep`,
 /// until it is there or, its server being lost, what the checkpoints hold has taken its place.
-async fn close(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
-    let now = platform.outside.clock.now();
-    let calls = &platform.tables.calls;
+async fn close(desk: &Desk, row: &CallRow) -> Result<(), StoreError> {
+    let now = desk.clock.now();
+    let calls = &desk.calls;
     if row.recording_status == RecordingStatus::Pending {
-        let limit = row.ended_at.unwrap_or(row.started_at) + upload_limit(platform, row);
+        let limit = row.ended_at.unwrap_or(row.started_at) + upload_limit(desk, row);
         if now < limit {
-            calls.defer_step(row.call_id, NextStep::Push, now + platform.settings.sweep.again_after).await?;
+            calls.defer_step(row.call_id, NextStep::Push, now + desk.sweep.again_after).await?;
             return Ok(());
         }
-        let saved = salvage(platform, row).await?;
+        let saved = salvage(&desk.salvage, row).await?;
         calls.settle_recording(row.call_id, saved.recording).await?;
         tracing::warn!(call.id = %row.call_id, recording = ?saved.recording, "the recording never came; settled from what there is");
     }
@@ -68,10 +67,9 @@ async fn close(platform: &Platform, row: &CallRow) -> Result<(), StoreError> {
 
 /// How long after the end a recording may still come. The server of a lost call is no more: what `reap` did not get to
 /// store is stored here, unless the server's next start has been quicker.
-fn upload_limit(platform: &Platform, row: &CallRow) -> Duration {
-    let settings = &platform.settings;
+fn upload_limit(desk: &Desk, row: &CallRow) -> Duration {
     let lost = row.end_reason == Some(EndReason::ServerLost);
-    if lost { settings.analysis.record_wait } else { settings.reap.upload }
+    if lost { desk.analysis.record_wait } else { desk.reap.upload }
 }
 
 /// Where a bot wants its results.
@@ -82,41 +80,35 @@ fn channels(bot: &Bot) -> Vec<Channel> {
 }
 
 /// The ended call; objects that no one can read any more are empty rather than an obstacle for ever.
-async fn ended(platform: &Platform, row: &CallRow) -> Result<Ended, StoreError> {
+async fn ended(desk: &Desk, row: &CallRow) -> Result<Ended, StoreError> {
     let missing =
         || StoreError::Corrupt { what: "calls", cause: format!("call {} is at push and has no end", row.call_id) };
-    match Ended::read(platform, row).await {
+    match Ended::read(&desk.archive, row).await {
         Err(StoreError::Corrupt { cause, .. }) => {
             tracing::error!(call.id = %row.call_id, error = %cause, "an object of the call is unreadable; pushing without it");
-            Ended::of(platform, row, Record::default(), serde_json::Map::new()).ok_or_else(missing)
+            Ended::of(&desk.archive.public_url, row, Record::default(), serde_json::Map::new()).ok_or_else(missing)
         }
         other => other?.ok_or_else(missing),
     }
 }
 
 /// `true` when the delivery is new.
-async fn create(
-    platform: &Platform,
-    row: &CallRow,
-    bot: &Bot,
-    ended: &Ended,
-    channel: Channel,
-) -> Result<bool, StoreError> {
-    if platform.tables.deliveries.get(row.call_id, channel).await?.is_some() {
+async fn create(desk: &Desk, row: &CallRow, bot: &Bot, ended: &Ended, channel: Channel) -> Result<bool, StoreError> {
+    if desk.deliveries.get(row.call_id, channel).await?.is_some() {
         return Ok(false);
     }
-    let now = platform.outside.clock.now();
+    let now = desk.clock.now();
     let Some(body) = body(bot, ended, channel, now)? else { return Ok(false) };
     let key = body_key(row, channel, &body.bytes);
-    platform.outside.objects.put(&key, "application/json", Bytes::from(body.bytes)).await?;
+    desk.archive.objects.put(&key, "application/json", Bytes::from(body.bytes)).await?;
     domain::failpoint!("render.body");
     let delivery = DeliveryRow::new(row.call_id, channel, row.bot_id.clone(), body.to, key, now);
     // `false`: another worker's row stands, and names its own bytes.
-    let first = platform.tables.deliveries.create(&delivery).await?;
+    let first = desk.deliveries.create(&delivery).await?;
     if first && !body.missing.is_empty() {
         let warnings: Vec<String> =
             body.missing.iter().map(|name| format!("push.key_mapper: {{{{{name}}}}} has no value")).collect();
-        platform.tables.calls.warn(row.call_id, &warnings).await?;
+        desk.calls.warn(row.call_id, &warnings).await?;
     }
     Ok(first)
 }

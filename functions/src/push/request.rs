@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::platform::Platform;
+use super::Desk;
 
 /// Why a request could not even be made.
 #[derive(Debug, Error)]
@@ -46,17 +46,17 @@ impl Unsendable {
 /// # Errors
 /// When a store does not answer.
 pub(super) async fn request(
-    platform: &Platform,
+    desk: &Desk,
     row: &DeliveryRow,
     now: Timestamp,
 ) -> Result<Result<OutboundRequest, Unsendable>, StoreError> {
-    let Some(body) = platform.outside.objects.get(&row.body_key).await? else { return Ok(Err(Unsendable::Body)) };
-    let bot = bot_of_call(platform, row).await?;
-    let headers = match bot.ok_or(Unsendable::Endpoint).and_then(|bot| headers(platform, row, &bot, &body, now)) {
+    let Some(body) = desk.archive.objects.get(&row.body_key).await? else { return Ok(Err(Unsendable::Body)) };
+    let bot = bot_of_call(desk, row).await?;
+    let headers = match bot.ok_or(Unsendable::Endpoint).and_then(|bot| headers(desk, row, &bot, &body, now)) {
         Ok(headers) => headers,
         Err(why) => return Ok(Err(why)),
     };
-    let limits = &platform.settings.delivery;
+    let limits = &desk.delivery;
     Ok(Ok(OutboundRequest {
         method: Method::from_bytes(row.method.as_bytes()).unwrap_or(Method::POST),
         url: row.url.clone(),
@@ -69,20 +69,14 @@ pub(super) async fn request(
 }
 
 /// The bot as it was when the call started: its endpoint's secrets are the row's.
-async fn bot_of_call(platform: &Platform, row: &DeliveryRow) -> Result<Option<Bot>, StoreError> {
-    match platform.tables.calls.get(row.call_id).await? {
-        Some(CallEntry::Call(call)) => platform.tables.bots.version(&call.bot_id, call.bot_version).await,
+async fn bot_of_call(desk: &Desk, row: &DeliveryRow) -> Result<Option<Bot>, StoreError> {
+    match desk.calls.get(row.call_id).await? {
+        Some(CallEntry::Call(call)) => desk.bots.version(&call.bot_id, call.bot_version).await,
         Some(CallEntry::Fenced(_)) | None => Ok(None),
     }
 }
 
-fn headers(
-    platform: &Platform,
-    row: &DeliveryRow,
-    bot: &Bot,
-    body: &[u8],
-    now: Timestamp,
-) -> Result<HeaderMap, Unsendable> {
+fn headers(desk: &Desk, row: &DeliveryRow, bot: &Bot, body: &[u8], now: Timestamp) -> Result<HeaderMap, Unsendable> {
     let (token, secret) = match row.channel {
         Channel::Push => {
             bot.push.as_ref().map(|push| (push.token.as_ref(), push.secret.as_ref())).ok_or(Unsendable::Endpoint)?
@@ -92,7 +86,7 @@ fn headers(
         }
     };
     let open = |sealed: &Sealed| -> Result<SecretString, Unsendable> {
-        platform.outside.seal.open(&bot_entity(&bot.bot_id), sealed).map_err(|_| Unsendable::Sealed)
+        desk.seal.open(&bot_entity(&bot.bot_id), sealed).map_err(|_| Unsendable::Sealed)
     };
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,19 +1,31 @@
 //! Sends a delivery again because an admin asks: the stored bytes under the same id, on a schedule that begins anew.
 //! It must never render, never send itself, and never take a delivery from a worker that is at it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::call::{CallRow, CallState};
 use domain::delivery::{Channel, DeliveryRow};
 use domain::endpoint::EndpointId;
-use domain::ports::{Job, Owned, QueueName, StoreError};
+use domain::ports::{Bots, Clock, Deliveries, Endpoints, Job, Objects, Owned, QueueName, Queues, StoreError};
 use thiserror::Error;
 
 use super::gate::is_disabled;
-use crate::platform::Platform;
 
 /// A worker may begin or end a try between reading and writing; who meets that so often comes back later.
 const TRIES: usize = 3;
+
+/// What it takes to send again.
+#[derive(Clone, derive_more::Debug)]
+#[debug("resend::Desk")]
+pub struct Desk {
+    pub clock: Arc<dyn Clock>,
+    pub bots: Arc<dyn Bots>,
+    pub deliveries: Arc<dyn Deliveries>,
+    pub endpoints: Arc<dyn Endpoints>,
+    pub objects: Arc<dyn Objects>,
+    pub queues: Arc<dyn Queues>,
+}
 
 /// Why a delivery is not sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -62,12 +74,12 @@ pub struct Report {
 ///
 /// # Errors
 /// When a store does not answer; what was put on its way by then stays so.
-pub async fn resend(platform: &Platform, call: &CallRow, channel: Option<Channel>) -> Result<Report, StoreError> {
+pub async fn resend(desk: &Desk, call: &CallRow, channel: Option<Channel>) -> Result<Report, StoreError> {
     let mut report = Report::default();
     let channels = channel.as_ref().map_or(Channel::ALL, std::slice::from_ref);
     let mut missing = None;
     for channel in channels {
-        match one(platform, call, *channel).await? {
+        match one(desk, call, *channel).await? {
             Ok(row) => report.resent.push(row),
             Err(why @ NotResent::NoDelivery { .. }) => missing = Some(why),
             Err(why) => report.refused.push(why),
@@ -93,51 +105,47 @@ fn without_rows(call: &CallRow, channel: Option<Channel>) -> Option<NotResent> {
     Some(NotResent::NoDelivery { what, bot_version: call.bot_version })
 }
 
-async fn one(
-    platform: &Platform,
-    call: &CallRow,
-    channel: Channel,
-) -> Result<Result<DeliveryRow, NotResent>, StoreError> {
-    let deliveries = &platform.tables.deliveries;
+async fn one(desk: &Desk, call: &CallRow, channel: Channel) -> Result<Result<DeliveryRow, NotResent>, StoreError> {
+    let deliveries = &desk.deliveries;
     let mut wait = Duration::from_secs(1);
     for _ in 0..TRIES {
         let Some(row) = deliveries.get(call.call_id, channel).await? else {
             return Ok(Err(NotResent::NoDelivery { what: channel.as_str(), bot_version: call.bot_version }));
         };
-        if let Some(why) = obstacle(platform, &row).await? {
+        if let Some(why) = obstacle(desk, &row).await? {
             return Ok(Err(why));
         }
-        let now = platform.outside.clock.now();
+        let now = desk.clock.now();
         if let Some(until) = row.held_until(now) {
             wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
             return Ok(Err(NotResent::TryRunning { channel, wait }));
         }
         if deliveries.resend(&row, now).await? == Owned::Written {
-            announce(platform, &row).await;
+            announce(desk, &row).await;
             return Ok(Ok(deliveries.get(call.call_id, channel).await?.unwrap_or(row)));
         }
     }
     Ok(Err(NotResent::TryRunning { channel, wait }))
 }
 
-async fn obstacle(platform: &Platform, row: &DeliveryRow) -> Result<Option<NotResent>, StoreError> {
+async fn obstacle(desk: &Desk, row: &DeliveryRow) -> Result<Option<NotResent>, StoreError> {
     let channel = row.channel;
-    if !platform.outside.objects.exists(&row.body_key).await? {
+    if !desk.objects.exists(&row.body_key).await? {
         return Ok(Some(NotResent::BodyGone { channel }));
     }
-    let endpoint = platform.tables.endpoints.get(&row.bot_id, &EndpointId::of(channel, &row.url)).await?;
+    let endpoint = desk.endpoints.get(&row.bot_id, &EndpointId::of(channel, &row.url)).await?;
     Ok(match endpoint {
-        Some(endpoint) if is_disabled(platform, &endpoint).await? => Some(NotResent::EndpointDisabled { channel }),
+        Some(endpoint) if is_disabled(&*desk.bots, &endpoint).await? => Some(NotResent::EndpointDisabled { channel }),
         Some(_) | None => None,
     })
 }
 
-async fn announce(platform: &Platform, row: &DeliveryRow) {
+async fn announce(desk: &Desk, row: &DeliveryRow) {
     let channel = row.channel.as_str();
     metrics::counter!("ringfleet_deliveries_resent_total", "channel" => channel).increment(1);
     tracing::info!(call.id = %row.call_id, bot.id = %row.bot_id, channel, state = ?row.state, "to be sent again");
     let job = Job { call_id: row.call_id, channel: Some(row.channel) };
-    if let Err(cause) = platform.outside.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await {
+    if let Err(cause) = desk.queues.send(QueueName::Deliveries, &row.bot_id, &job, Duration::ZERO).await {
         tracing::warn!(call.id = %row.call_id, channel, error = %cause, "resend not queued; sweep will");
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn analysed(world: &World, change: impl FnOnce(&mut CallRow)) -> Call
 }
 
 pub(super) async fn run(world: &World, call: &CallRow, channel: Option<Channel>) {
-    handle(&world.platform(), &Job { call_id: call.call_id, channel }).await.unwrap();
+    handle(&world.desk(), &Job { call_id: call.call_id, channel }).await.unwrap();
 }
 
 fn body(world: &World, call: &CallRow, channel: Channel) -> Value {

@@ -9,36 +9,36 @@ use domain::outcome::EndReason;
 use domain::ports::{Job, Owned, QueueName, StoreError};
 use jiff::Timestamp;
 
-use crate::platform::Platform;
+use super::Desk;
 use crate::salvage::{Leftovers, Salvaged, find};
 
 /// Ends the call; `false` when someone else has. `last_seen`: the last heartbeat of the incarnation that held it.
-pub(super) async fn end(platform: &Platform, row: &CallRow, last_seen: Option<Timestamp>) -> Result<bool, StoreError> {
-    let left = find(platform, row).await?;
-    let now = platform.outside.clock.now();
+pub(super) async fn end(desk: &Desk, row: &CallRow, last_seen: Option<Timestamp>) -> Result<bool, StoreError> {
+    let left = find(&desk.salvage, row).await?;
+    let now = desk.clock.now();
     let terminal = terminal(row, last_seen, left.found, now);
-    let again = now + platform.settings.reap.announce_again;
+    let again = now + desk.reap.announce_again;
     let by = Finisher::Reaper { dead: row.owner.clone() };
-    if platform.tables.calls.finish(row.call_id, &by, &terminal, again).await? == Owned::Lost {
+    if desk.calls.finish(row.call_id, &by, &terminal, again).await? == Owned::Lost {
         return Ok(false);
     }
     domain::failpoint!("reap.ended");
     tracing::warn!(call.id = %row.call_id, server.id = %row.owner.server_id, recording = ?left.found.recording, "a call's server was lost; ended");
     metrics::counter!("ringfleet_reap_calls_ended_total").increment(1);
-    if let Err(cause) = save(platform, row, left).await {
+    if let Err(cause) = save(desk, row, left).await {
         tracing::warn!(call.id = %row.call_id, error = %cause, "what is left of the call is not stored yet; analysis or push will");
     }
     let job = Job { call_id: row.call_id, channel: None };
-    if let Err(cause) = platform.outside.queues.send(QueueName::CallEnded, &row.bot_id, &job, Duration::ZERO).await {
+    if let Err(cause) = desk.queues.send(QueueName::CallEnded, &row.bot_id, &job, Duration::ZERO).await {
         tracing::warn!(call.id = %row.call_id, error = %cause, "not announced; sweep will");
     }
     domain::failpoint!("reap.announced");
     Ok(true)
 }
 
-async fn save(platform: &Platform, row: &CallRow, left: Leftovers) -> Result<(), StoreError> {
-    let saved = left.save(platform, row).await?;
-    platform.tables.calls.settle_recording(row.call_id, saved.recording).await?;
+async fn save(desk: &Desk, row: &CallRow, left: Leftovers) -> Result<(), StoreError> {
+    let saved = left.save(&desk.salvage, row).await?;
+    desk.calls.settle_recording(row.call_id, saved.recording).await?;
     domain::failpoint!("reap.settled");
     Ok(())
 }

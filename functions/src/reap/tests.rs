@@ -31,7 +31,7 @@ async fn a_server_that_is_silent_and_does_not_answer_loses_its_calls() {
     let objects = CallObjects::of(&call);
     world.object(&objects.checkpoint(1), &[0; 960_000]);
     world.advance(SILENT);
-    let report = pass(&world.platform()).await.unwrap();
+    let report = pass(&world.desk()).await.unwrap();
     assert_eq!(report, Report { alarm: false, servers_gone: 1, calls_ended: 1 });
     let row = world.row(call.call_id);
     assert_eq!((row.state, row.end_reason), (CallState::Ended, Some(EndReason::ServerLost)));
@@ -39,7 +39,7 @@ async fn a_server_that_is_silent_and_does_not_answer_loses_its_calls() {
     assert_eq!(row.next_step, Some(NextStep::Announce));
     assert!(world.read_object(&objects.recording()).is_some());
     assert_eq!(world.sent(QueueName::CallEnded), [Job { call_id: call.call_id, channel: None }]);
-    assert_eq!(pass(&world.platform()).await.unwrap().calls_ended, 0, "once");
+    assert_eq!(pass(&world.desk()).await.unwrap().calls_ended, 0, "once");
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn evidence_decides() {
     let check = async |prepare: &dyn Fn(&World, &CallRow), ended: u32, why: &str| {
         let (world, call) = world();
         prepare(&world, &call);
-        assert_eq!(pass(&world.platform()).await.unwrap().calls_ended, ended, "{why}");
+        assert_eq!(pass(&world.desk()).await.unwrap().calls_ended, ended, "{why}");
         assert_eq!(world.row(call.call_id).state == CallState::Ended, ended > 0, "{why}");
     };
     let alive = |world: &World, epoch: u64| {
@@ -81,7 +81,7 @@ async fn a_later_incarnations_own_calls_are_left_alone() {
     let (world, old) = world();
     world.server("a", |row| row.epoch = Epoch(2));
     let own = world.call(|row| row.owner = Owner { server_id: ServerId::parse("a").unwrap(), epoch: Epoch(2) });
-    assert_eq!(pass(&world.platform()).await.unwrap().calls_ended, 1);
+    assert_eq!(pass(&world.desk()).await.unwrap().calls_ended, 1);
     assert_eq!(world.row(old.call_id).state, CallState::Ended);
     assert_eq!(world.row(own.call_id).state, CallState::Accepted);
 }
@@ -98,7 +98,7 @@ async fn a_silent_majority_stops_the_pass() {
                 world.server(id, |row| row.heartbeat_at = now - Duration::from_secs(age));
             }
         }
-        let report = pass(&world.platform()).await.unwrap();
+        let report = pass(&world.desk()).await.unwrap();
         assert_eq!(report.alarm, alarm, "{fresh:?} {silent:?} {forgotten:?}");
         assert_eq!(report.calls_ended, u32::from(!alarm), "{fresh:?} {silent:?} {forgotten:?}");
     };
@@ -118,7 +118,7 @@ async fn a_call_past_its_deadline_is_ended_through_its_server_or_without() {
         world.advance(Duration::from_secs(700 + late));
         world.server("a", |_| ());
         world.outside.lock().knows_call = knows;
-        assert_eq!(pass(&world.platform()).await.unwrap().calls_ended, ended, "{late} {knows:?}");
+        assert_eq!(pass(&world.desk()).await.unwrap().calls_ended, ended, "{late} {knows:?}");
         assert_eq!(world.outside.lock().hung_up.len(), told, "{late} {knows:?}");
         assert_eq!(world.row(call.call_id).state == CallState::Ended, ended == 1);
     };
@@ -141,7 +141,7 @@ async fn the_first_end_stands() {
     // Its server came back in time and will upload the whole recording: pieces must not take its place.
     let objects = CallObjects::of(&call);
     world.object(&objects.checkpoint(1), &[0; 32_000]);
-    assert!(!super::ending::end(&world.platform(), &row, None).await.unwrap());
+    assert!(!super::ending::end(&world.desk(), &row, None).await.unwrap());
     assert_eq!(world.row(call.call_id).end_reason, Some(EndReason::BotHangup));
     assert!(world.read_object(&objects.recording()).is_none() && world.read_object(&objects.record()).is_none());
     assert_eq!(world.sent(QueueName::CallEnded), []);
@@ -152,10 +152,10 @@ async fn an_announcement_that_is_lost_is_the_sweeps() {
     let (world, call) = world();
     world.advance(SILENT);
     world.break_queues(true);
-    assert_eq!(pass(&world.platform()).await.unwrap().calls_ended, 1);
+    assert_eq!(pass(&world.desk()).await.unwrap().calls_ended, 1);
     world.break_queues(false);
     world.advance(Duration::from_secs(61));
-    crate::sweep::pass(&world.platform()).await.unwrap();
+    crate::sweep::pass(&world.desk()).await.unwrap();
     assert_eq!(world.sent(QueueName::CallEnded), [Job { call_id: call.call_id, channel: None }]);
 }
 
@@ -165,7 +165,7 @@ async fn a_call_that_never_was_answered_has_no_recording_and_no_duration() {
     let call = world.call(|row| row.recording_status = RecordingStatus::Pending);
     world.server("a", |_| ());
     world.advance(SILENT);
-    pass(&world.platform()).await.unwrap();
+    pass(&world.desk()).await.unwrap();
     let row = world.row(call.call_id);
     assert_eq!((row.recording_status, row.duration_ms, row.answered_at), (RecordingStatus::None, 0, None));
 }
@@ -176,7 +176,7 @@ async fn rows_of_servers_long_gone_are_taken_off() {
     world.server("old", |_| ());
     world.advance(Duration::from_secs(601));
     world.server("a", |_| ());
-    pass(&world.platform()).await.unwrap();
+    pass(&world.desk()).await.unwrap();
     let left: Vec<String> = world.tables.lock().servers.keys().map(ToString::to_string).collect();
     assert_eq!(left, ["a"]);
 }

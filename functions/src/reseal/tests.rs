@@ -12,6 +12,7 @@ use domain::secret::{ExposeSecret, Sealed, SecretString};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::platform::Platform;
 use crate::testing::{World, request};
 
 /// Keys by their ids; what they seal says which one did it, and for whom.
@@ -97,7 +98,7 @@ fn opened(world: &World, keys: &[&'static str]) -> Vec<String> {
 const ALL: [&str; 7] = ["hook", "model", "token-1", "hook", "model", "fetch", "pa55"];
 
 async fn whole(platform: &Platform, dry_run: bool) -> Tally {
-    let (tally, next) = pass(platform, dry_run, SealedCursor::default()).await.unwrap();
+    let (tally, next) = pass(&platform.into(), dry_run, SealedCursor::default()).await.unwrap();
     assert_eq!(next, None);
     tally
 }
@@ -148,11 +149,11 @@ async fn a_pass_that_breaks_off_is_gone_on_with() {
     let world = world();
     let both = platform(&world, &["k2", "k1"]);
     world.tables.lock().broken = vec!["reseal"];
-    assert!(pass(&both, false, SealedCursor::default()).await.is_err());
+    assert!(pass(&(&both).into(), false, SealedCursor::default()).await.is_err());
     assert_eq!(opened(&world, &["k1"]), ALL);
     world.tables.lock().broken.clear();
     // As if it had died after the bots themselves.
-    let half = pass(&both, false, SealedCursor::Versions(None)).await.unwrap().0;
+    let half = pass(&(&both).into(), false, SealedCursor::Versions(None)).await.unwrap().0;
     assert_eq!((half.resealed, half.sealed_with), (5, with(&[("k2", 5)])));
     assert_eq!(opened(&world, &["k2", "k1"]), ALL, "all the time, both keys open everything");
     assert_eq!(whole(&both, false).await.sealed_with, with(&[("k2", 7)]));
@@ -166,7 +167,7 @@ async fn whoever_replaces_a_bot_meanwhile_is_not_undone_and_takes_its_secrets_al
     let (rows, _) = both.tables.sealed_rows.page(&SealedCursor::default(), 10).await.unwrap();
     let replace = async |platform: &Platform, name: &str| {
         let body = json!({"name": name, "webhook": {"url": "https://crm.example.com", "secret": "***"}});
-        let app = crate::admin::router(platform.clone());
+        let app = crate::admin::router(platform.into());
         let header = [("if-match", "*")];
         let path = "/api/v1/admin/bots/b";
         let answer = request(&app, "PUT", path, Some("rf_admin_key"), &header, body.to_string()).await;
@@ -180,7 +181,7 @@ async fn whoever_replaces_a_bot_meanwhile_is_not_undone_and_takes_its_secrets_al
     replace(&old, "First").await;
     assert_eq!(secret(), "k1");
     let mut tally = Tally::default();
-    one(&both, &rows[0], false, &mut tally).await.unwrap();
+    one(&(&both).into(), &rows[0], false, &mut tally).await.unwrap();
     assert_eq!((tally.resealed, tally.changed, tally.sealed_with), (0, 1, with(&[("k1", 2)])));
     assert_eq!(world.tables.lock().bots[&BotId::parse("b").unwrap()].name, "First");
     // One that does seals what it keeps anew.
@@ -196,7 +197,7 @@ async fn an_admin_asks_until_it_is_done() {
     }
     world.key("rf_admin_key", |row| row.role = Role::Admin);
     world.key("rf_client_key", |_| ());
-    let app = crate::admin::router(platform(&world, &["k2", "k1"]));
+    let app = crate::admin::router((&platform(&world, &["k2", "k1"])).into());
     let ask = async |key: &str, body: Value| {
         request(&app, "POST", "/api/v1/admin/secrets/reseal", Some(key), &[], body.to_string()).await
     };

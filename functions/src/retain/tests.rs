@@ -80,7 +80,7 @@ fn exists(world: &World, id: CallId) -> bool {
 }
 
 async fn shown(world: &World, row: &CallRow) -> Value {
-    let app = crate::calls::router(world.platform());
+    let app = crate::calls::router(world.desk());
     world.key("sk_test_client", |_| ());
     let path = format!("/api/v1/calls/{}", row.call_id);
     crate::testing::request(&app, "GET", &path, Some("sk_test_client"), &[], "").await.json()
@@ -90,19 +90,19 @@ async fn shown(world: &World, row: &CallRow) -> Value {
 async fn each_class_goes_when_its_days_are_over_and_the_result_says_so() {
     let world = world(json!({"recordings_days": 10, "transcripts_days": 20, "variables_days": 30, "calls_days": 40}));
     let row = whole(&world, |_| ());
-    let platform = world.platform();
+    let desk = world.desk();
 
     forward(&world, 10);
-    assert_eq!(pass(&platform).await.unwrap(), Report::default(), "a call is kept for the whole of its days");
+    assert_eq!(pass(&desk).await.unwrap(), Report::default(), "a call is kept for the whole of its days");
     forward(&world, 1);
-    assert_eq!(pass(&platform).await.unwrap(), Report { calls: 1, objects: 3, left: 0 });
+    assert_eq!(pass(&desk).await.unwrap(), Report { calls: 1, objects: 3, left: 0 });
     let result = shown(&world, &row).await;
     assert_eq!((&result["recording_url"], &result["recording_status"]), (&json!(""), &json!("none")));
     assert_eq!((&result["expired"], &result["transcript"][1]["speaker"]), (&json!(["recording"]), &json!("customer")));
-    assert_eq!(pass(&platform).await.unwrap(), Report::default(), "once is enough");
+    assert_eq!(pass(&desk).await.unwrap(), Report::default(), "once is enough");
 
     forward(&world, 10);
-    assert_eq!(pass(&platform).await.unwrap().calls, 1);
+    assert_eq!(pass(&desk).await.unwrap().calls, 1);
     assert_eq!(left(&world, &row), ["record.json", "variables.json"], "bodies of both workers are gone");
     let result = shown(&world, &row).await;
     assert_eq!((&result["transcript"], &result["post_call_analysis"]), (&json!([]), &json!({})));
@@ -110,14 +110,14 @@ async fn each_class_goes_when_its_days_are_over_and_the_result_says_so() {
     assert_eq!(world.tables.lock().attempts[0].answer, "");
 
     forward(&world, 10);
-    assert_eq!(pass(&platform).await.unwrap().calls, 1);
+    assert_eq!(pass(&desk).await.unwrap().calls, 1);
     assert_eq!(left(&world, &row), [""; 0]);
     let result = shown(&world, &row).await;
     assert_eq!(result["expired"], json!(["recording", "transcript", "variables"]));
     assert_eq!((&result["variables"], &result["call_duration_seconds"]), (&json!({}), &json!(12.5)));
 
     forward(&world, 10);
-    assert_eq!(pass(&platform).await.unwrap().calls, 1);
+    assert_eq!(pass(&desk).await.unwrap().calls, 1);
     assert!(!exists(&world, row.call_id) && world.delivery_row(row.call_id, Channel::Push).is_none());
     assert!(world.tables.lock().attempts.is_empty());
 }
@@ -127,7 +127,7 @@ async fn variables_that_go_first_leave_no_copy_behind() {
     let world = world(json!({"variables_days": 1}));
     let row = whole(&world, |_| ());
     forward(&world, 2);
-    pass(&world.platform()).await.unwrap();
+    pass(&world.desk()).await.unwrap();
     for key in world.outside.lock().objects.values() {
         assert!(!String::from_utf8_lossy(key).contains("\"Asha\""));
     }
@@ -141,8 +141,8 @@ async fn an_expired_recording_says_that_it_is() {
     let world = world(json!({"recordings_days": 1}));
     let row = whole(&world, |_| ());
     forward(&world, 2);
-    pass(&world.platform()).await.unwrap();
-    let app = crate::calls::router(world.platform());
+    pass(&world.desk()).await.unwrap();
+    let app = crate::calls::router(world.desk());
     let check = async |token: &str, code: &str| {
         let path = format!("/api/v1/recordings/{}.wav?token={token}", row.call_id);
         let answer = crate::testing::request(&app, "GET", &path, None, &[], "").await;
@@ -163,13 +163,13 @@ async fn what_is_under_way_is_waited_for() {
             world.delivery(&row, Channel::Webhook, |_| ());
         }
         forward(&world, 2);
-        let platform = world.platform();
-        let report = pass(&platform).await.unwrap();
+        let desk = world.desk();
+        let report = pass(&desk).await.unwrap();
         assert_eq!((report.calls, report.left), (1, 1), "{row:?}");
         assert!(exists(&world, row.call_id) && !exists(&world, other.call_id));
         assert!(left(&world, &row).len() > 5);
         settle(&world, row.call_id);
-        let report = pass(&platform).await.unwrap();
+        let report = pass(&desk).await.unwrap();
         assert_eq!((report.calls, report.left), (1, 0), "{row:?}");
         assert!(!exists(&world, row.call_id));
     };
@@ -194,25 +194,25 @@ async fn the_current_rule_counts_for_past_calls() {
     let world = world(json!({"calls_days": 100}));
     let row = whole(&world, |_| ());
     forward(&world, 50);
-    let platform = world.platform();
-    pass(&platform).await.unwrap();
+    let desk = world.desk();
+    pass(&desk).await.unwrap();
     assert!(exists(&world, row.call_id));
     // Longer than it was is no way back; a call that waits meanwhile is not due any more.
     world.bot("bot", json!({"version": 2, "retention": {"calls_days": 20}}));
     let waits = whole(&world, |row| row.next_step = Some(NextStep::Push));
     forward(&world, 21);
-    pass(&platform).await.unwrap();
+    pass(&desk).await.unwrap();
     assert!(!exists(&world, row.call_id) && exists(&world, waits.call_id));
     world.bot("bot", json!({"version": 3, "retention": {"calls_days": 30}}));
     if let Some(CallEntry::Call(row)) = world.tables.lock().calls.get_mut(&waits.call_id) {
         row.next_step = None;
     }
-    pass(&platform).await.unwrap();
+    pass(&desk).await.unwrap();
     assert!(exists(&world, waits.call_id));
     // And of a bot that was deleted, its last.
     world.tables.lock().bots.clear();
     forward(&world, 10);
-    pass(&platform).await.unwrap();
+    pass(&desk).await.unwrap();
     assert!(!exists(&world, waits.call_id));
 }
 
@@ -221,7 +221,7 @@ async fn nothing_is_kept_of_nobody_who_did_not_say_so() {
     let world = world(json!({}));
     let row = whole(&world, |_| ());
     forward(&world, 5000);
-    assert_eq!(pass(&world.platform()).await.unwrap(), Report::default());
+    assert_eq!(pass(&world.desk()).await.unwrap(), Report::default());
     assert_eq!(left(&world, &row).len(), 9);
     assert!(world.tables.lock().progress.is_empty());
 }
@@ -236,11 +236,11 @@ async fn a_pass_is_bounded_and_the_next_one_goes_on() {
     world.ended_call(|row| row.bot_id = BotId::parse("other").unwrap());
     forward(&world, 3);
     world.set(|settings| (settings.retain.calls_per_bot, settings.retain.pages_per_bot) = (25, 100));
-    let platform = world.platform();
+    let desk = world.desk();
     let mut passes = 0;
     while world.accepted() > 0 {
         let before = world.accepted();
-        pass(&platform).await.unwrap();
+        pass(&desk).await.unwrap();
         assert!(before - world.accepted() <= 50, "two pages at most of each bot");
         passes += 1;
         assert!(passes < 10);
@@ -260,9 +260,9 @@ async fn a_store_that_fails_anywhere_costs_nothing_but_time() {
     platform.outside.objects.delete(&CallObjects::of(&row).recording()).await.unwrap();
     platform.tables.housekeeping.forget_delivery(row.call_id, Channel::Push).await.unwrap();
     world.tables.lock().down = true;
-    assert!(pass(&platform).await.is_err());
+    assert!(pass(&world.desk()).await.is_err());
     world.tables.lock().down = false;
-    assert_eq!(pass(&platform).await.unwrap().calls, 1);
+    assert_eq!(pass(&world.desk()).await.unwrap().calls, 1);
     assert!(!exists(&world, row.call_id) && left(&world, &row).is_empty());
 }
 

@@ -33,6 +33,7 @@ use tower::ServiceExt;
 
 pub(crate) use outside::Act;
 
+use crate::memory::{Memory, Staleness};
 use crate::platform::{Outside, Platform, Settings, Tables};
 
 /// A lock whose poison is of no interest.
@@ -54,6 +55,7 @@ pub(crate) struct World {
     pub(crate) tables: Arc<Shared<tables::Rows>>,
     pub(crate) outside: Arc<Shared<outside::State>>,
     settings: Mutex<Settings>,
+    staleness: Mutex<Staleness>,
     minted: Mutex<u8>,
 }
 
@@ -67,6 +69,8 @@ impl World {
             tables: Shared::new(tables::Rows::default()),
             outside: Shared::new(outside::State::new(start)),
             settings: Mutex::new(Settings::new("https://api.example.com/")),
+            // Tests change what lies in the tables between two requests.
+            staleness: Mutex::new(Staleness::NONE),
             minted: Mutex::new(0),
         }
     }
@@ -93,6 +97,7 @@ impl World {
                 entropy: outside.clone(),
                 objects: outside.clone(),
                 queues: outside.clone(),
+                egress: outside.clone(),
                 outbound: outside.clone(),
                 fleet: outside.clone(),
                 secrets: outside.clone(),
@@ -101,11 +106,22 @@ impl World {
             settings: Arc::new(self.settings.lock().unwrap().clone()),
             doorman: Arc::default(),
             turns: Arc::default(),
+            memory: Arc::new(Memory::new(*self.staleness.lock().unwrap())),
         }
+    }
+
+    /// What one function is given of it.
+    pub(crate) fn desk<T: for<'a> From<&'a Platform>>(&self) -> T {
+        T::from(&self.platform())
     }
 
     pub(crate) fn set(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.settings.lock().unwrap());
+    }
+
+    /// How old what the next platform goes by may be.
+    pub(crate) fn remember(&self, staleness: Staleness) {
+        *self.staleness.lock().unwrap() = staleness;
     }
 
     pub(crate) fn now(&self) -> Timestamp {

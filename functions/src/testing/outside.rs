@@ -14,7 +14,7 @@ use domain::call::{AnalysisStatus, CallRow, CallState, Direction, RecordingStatu
 use domain::fleet::{Alive, DialAnswer, DialCommand, DrainAnswer, Refusal, ServerRow};
 use domain::ids::{BotId, CallId, ServerId};
 use domain::ports::{
-    CallEntry, Claim, Clock, Entropy, Fleet, FleetError, Job, Objects, Outbound, OutboundAnswer, OutboundError,
+    CallEntry, Claim, Clock, Egress, Entropy, Fleet, FleetError, Job, Objects, Outbound, OutboundAnswer, OutboundError,
     OutboundRequest, QueueName, Queues, Seal, SealError, Secrets, StoreError,
 };
 use domain::secret::{ExposeSecret, Sealed, SecretString};
@@ -164,7 +164,9 @@ impl Outbound for Outside {
         state.requests.push(request);
         state.answers.pop_front().unwrap_or(Err(OutboundError::Timeout))
     }
+}
 
+impl Egress for Outside {
     fn check(&self, url: &str) -> Result<(), OutboundError> {
         if url.starts_with("https://") && !url.contains("169.254.") {
             Ok(())
@@ -193,6 +195,10 @@ impl Secrets for Outside {
     async fn fleet(&self) -> Result<FleetSecrets, StoreError> {
         Ok(FleetSecrets::single("k1", SecretString::from("the fleet's secret")))
     }
+
+    async fn llm_api_key(&self) -> Result<Option<SecretString>, StoreError> {
+        Ok(Some(SecretString::from("the model's key")))
+    }
 }
 
 #[async_trait]
@@ -203,6 +209,10 @@ impl Fleet for Outside {
         command: &DialCommand,
         timeout: Duration,
     ) -> Result<DialAnswer, FleetError> {
+        let latency = self.rows.lock().latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         let act = {
             let mut state = self.state.lock();
             state.dialled.push(server.server_id.to_string());

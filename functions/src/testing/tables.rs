@@ -10,6 +10,7 @@ use domain::bot::Bot;
 use domain::call::{CallRow, CallState};
 use domain::delivery::{AttemptRow, Channel, DeliveryRow, DeliveryState};
 use domain::endpoint::{EndpointId, EndpointRow};
+use domain::fleet::view::{FleetView, ShardSummary};
 use domain::fleet::{FleetSummary, ServerRow};
 use domain::idempotency::{Entry, LetGo, Progress, ScopedKey};
 use domain::ids::{BotId, CallId, Epoch, Owner, ServerId, TrunkId};
@@ -45,6 +46,14 @@ pub(crate) struct Rows {
     /// Operations that answer `Unavailable`, by their names here.
     pub(crate) broken: Vec<&'static str>,
     pub(crate) summary: Option<FleetSummary>,
+    pub(crate) sums: BTreeMap<u16, ShardSummary>,
+    pub(crate) view: Option<FleetView>,
+    /// Of the servers' table; 4 if this is 0.
+    pub(crate) shards: u16,
+    /// What was asked of tables, in order.
+    pub(crate) trips: Vec<&'static str>,
+    /// How long each answer takes.
+    pub(crate) latency: std::time::Duration,
     /// Micro-units, by account.
     pub(crate) spent: BTreeMap<String, u64>,
     pub(crate) holds: BTreeMap<CallId, Hold>,
@@ -104,10 +113,15 @@ impl Tables {
         if rows.down { Err(StoreError::Unavailable { what: "tables", cause: "switched off".into() }) } else { Ok(rows) }
     }
 
+    /// One way to the table and back.
     pub(super) async fn stall(&self, operation: &'static str) {
-        let slow = self.0.lock().slow.contains(&operation);
-        if slow {
-            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        let wait = {
+            let mut rows = self.0.lock();
+            rows.trips.push(operation);
+            if rows.slow.contains(&operation) { std::time::Duration::from_secs(5) } else { rows.latency }
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -136,6 +150,7 @@ pub(super) fn owned(holds: bool) -> Owned {
 #[async_trait]
 impl ApiKeys for Tables {
     async fn get(&self, hash: &KeyHash) -> Result<Option<ApiKeyRow>, StoreError> {
+        self.stall("key").await;
         Ok(self.rows()?.keys.get(hash).cloned())
     }
 
@@ -234,6 +249,7 @@ impl Bots for Tables {
     }
 
     async fn by_number(&self, number: &str) -> Result<Option<BotId>, StoreError> {
+        self.stall("number").await;
         let rows = self.rows()?;
         Ok(rows.bots.values().find(|bot| bot.numbers.iter().any(|did| did == number)).map(|bot| bot.bot_id.clone()))
     }
@@ -276,6 +292,7 @@ impl Idempotency for Tables {
     }
 
     async fn claim(&self, entry: &Entry, over: Option<&Entry>) -> Result<KeyClaim, StoreError> {
+        self.stall("claim").await;
         let mut rows = self.rows()?;
         if let Some(there) = rows.idempotency.get(&entry.key) {
             let is_as_read = over.is_some_and(|over| there.is_held_as(over) && there.progress == over.progress);
@@ -288,6 +305,7 @@ impl Idempotency for Tables {
     }
 
     async fn let_go(&self, held: &Entry, how: LetGo) -> Result<Owned, StoreError> {
+        self.stall("let_go").await;
         let mut rows = self.rows_for("let_go")?;
         let Some(there) = rows.idempotency.get(&held.key).cloned() else {
             return Ok(owned(how == LetGo::Release));
@@ -327,15 +345,24 @@ impl Servers for Tables {
     }
 
     fn shards(&self) -> u16 {
-        4
+        match self.0.lock().shards {
+            0 => 4,
+            shards => shards,
+        }
     }
 
     /// By the id's first byte, so that a test knows who lies where.
+    fn shard_of(&self, id: &ServerId) -> u16 {
+        u16::from(id.as_str().as_bytes()[0]) % self.shards()
+    }
+
     async fn of_shard(&self, shard: u16) -> Result<Vec<ServerRow>, StoreError> {
         self.stall("servers").await;
-        let rows = self.rows()?;
-        let of = |server: &&ServerRow| u16::from(server.server_id.as_str().as_bytes()[0]) % 4 == shard;
-        Ok(rows.servers.values().filter(of).cloned().collect())
+        if self.0.lock().slow.contains(&"servers") {
+            return Err(StoreError::Unavailable { what: "servers", cause: "too slow".into() });
+        }
+        let servers: Vec<ServerRow> = self.rows()?.servers.values().cloned().collect();
+        Ok(servers.into_iter().filter(|server| self.shard_of(&server.server_id) == shard).collect())
     }
 
     async fn get(&self, id: &ServerId) -> Result<Option<ServerRow>, StoreError> {
@@ -344,6 +371,31 @@ impl Servers for Tables {
 
     async fn all(&self) -> Result<Vec<ServerRow>, StoreError> {
         Ok(self.rows()?.servers.values().cloned().collect())
+    }
+
+    async fn put_shard(&self, sum: &ShardSummary) -> Result<(), StoreError> {
+        let mut rows = self.rows()?;
+        if rows.sums.get(&sum.shard).is_none_or(|old| old.summed_at <= sum.summed_at) {
+            rows.sums.insert(sum.shard, sum.clone());
+        }
+        Ok(())
+    }
+
+    async fn shard_sums(&self) -> Result<Vec<ShardSummary>, StoreError> {
+        Ok(self.rows()?.sums.values().cloned().collect())
+    }
+
+    async fn put_view(&self, view: &FleetView) -> Result<(), StoreError> {
+        let mut rows = self.rows()?;
+        if rows.view.as_ref().is_none_or(|old| old.summed_at <= view.summed_at) {
+            rows.view = Some(view.clone());
+        }
+        Ok(())
+    }
+
+    async fn view(&self, _: u16) -> Result<Option<FleetView>, StoreError> {
+        self.stall("view").await;
+        Ok(self.rows()?.view.clone())
     }
 
     async fn put_summary(&self, summary: &FleetSummary) -> Result<(), StoreError> {
@@ -362,6 +414,7 @@ impl Servers for Tables {
 #[async_trait]
 impl Spend for Tables {
     async fn reserve(&self, hold: &Hold) -> Result<Reserved, StoreError> {
+        self.stall("reserve").await;
         let mut rows = self.rows()?;
         if rows.holds.contains_key(&hold.call_id) {
             return Ok(Reserved::Held);

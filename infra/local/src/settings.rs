@@ -73,6 +73,9 @@ pub struct Settings {
     /// The key that the data keys among those secrets are wrapped with; beside the secrets' file if none.
     #[serde(default)]
     pub wrap_key_file: Option<PathBuf>,
+    /// The KMS key that they are wrapped with, instead of a key file.
+    #[serde(default)]
+    pub kms_key_id: Option<String>,
     /// Where the embedded AWS listens; not used with an endpoint from outside.
     pub aws_listen: SocketAddr,
     #[serde(default)]
@@ -139,6 +142,7 @@ impl Settings {
         self.fleet_secret_file = None;
         self.fleet_secret_id = None;
         self.wrap_key_file = None;
+        self.kms_key_id = None;
         self.fleet.sip.set_port(0);
         self.fleet.http.set_port(0);
         self.fleet.ws.set_port(0);

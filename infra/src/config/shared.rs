@@ -162,6 +162,14 @@ pub struct Periods {
     pub breaker_longest: Period,
     /// After SIGTERM, live calls may go on this long.
     pub drain: Period,
+    /// A dialout may go by a bot or trunk that its process read this long ago; zero: it reads them each time.
+    pub remember: Period,
+    /// The same for heartbeats of servers, and for what they come to.
+    pub remember_servers: Period,
+    /// Between two looks at what is to become of the machine.
+    pub lifecycle_look: Period,
+    /// Between two pleas for more time, while a server drains whose machine is to go.
+    pub lifecycle_hold: Period,
 }
 
 impl Default for Periods {
@@ -182,6 +190,10 @@ impl Default for Periods {
             breaker_pause: Period(breaker.pause),
             breaker_longest: Period(breaker.longest),
             drain: Period::seconds(15 * 60),
+            remember: Period::seconds(2),
+            remember_servers: Period::seconds(1),
+            lifecycle_look: Period::seconds(2),
+            lifecycle_hold: Period::seconds(60),
         }
     }
 }

@@ -1,15 +1,17 @@
-//! `Servers` (last heartbeats) and `Epochs`.
+//! `Servers` (last heartbeats, and what they come to) and `Epochs`.
 //! It must never let an epoch fall or repeat, and never let an older incarnation write over a newer one.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::ReturnValue;
+use domain::fleet::view::{FleetView, SHARDS_A_COPY, ShardSummary};
 use domain::fleet::{FleetSummary, ServerRow};
 use domain::ids::{Epoch, Owner, ServerId};
 use domain::ports::{Owned, Servers, StoreError};
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 
-use super::item::{Item, item_of, moment, number, number_in, row_of, text};
+use super::item::{DOC, Item, doc_of, document, item_of, moment, number, number_in, row_of, text};
 use super::write::{Condition, Conditional, put};
 use crate::errors::store_error;
 use crate::schema::{Names, TTL, Table};
@@ -20,6 +22,12 @@ const KEEP_SECONDS: i64 = 24 * 3600;
 /// The summary's shard: none of the servers', of which there are at most 65536.
 const SUMMARY_SHARD: u32 = 1 << 16;
 const SUMMARY: &str = "fleet";
+/// Where the sums of shards lie, and the copies of the view: in several partitions each, beyond all of those.
+const SUMS: u32 = 1 << 17;
+const VIEWS: u32 = 1 << 18;
+const VIEW: &str = "view";
+/// So many shards have their sums in one partition: written each second, they stay far below what it takes.
+const SUMS_A_PARTITION: u16 = 64;
 
 #[derive(Debug, Clone)]
 pub struct DynamoServers {
@@ -39,13 +47,56 @@ impl DynamoServers {
         }
     }
 
+    /// Puts an item about many servers under `key`, unless a later one is there.
+    async fn put_told(&self, key: Item, mut item: Item, at: Timestamp) -> Result<(), StoreError> {
+        item.extend(key);
+        item.insert("summed_at".to_owned(), moment(at));
+        item.insert(TTL.to_owned(), number(at.as_second() + KEEP_SECONDS));
+        let newest = Condition::when("attribute_not_exists(#server_id) OR #summed_at <= :at").value(":at", moment(at));
+        put(&self.client, WHAT, &self.table, item, newest).await.map(|_| ())
+    }
+
+    async fn told(&self, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(consistent);
+        Ok(request.send().await.map_err(|e| store_error(WHAT, e))?.item)
+    }
+
+    async fn partition(&self, shard: u32) -> Result<Vec<Item>, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("#shard = :shard")
+            .expression_attribute_names("#shard", "shard")
+            .expression_attribute_values(":shard", number(shard));
+        let mut pages = query.into_paginator().items().send();
+        let mut items = Vec::new();
+        while let Some(item) = pages.next().await {
+            items.push(item.map_err(|e| store_error(WHAT, e))?);
+        }
+        Ok(items)
+    }
+
     fn key(&self, id: &ServerId) -> Item {
         Item::from([("shard".to_owned(), number(shard(id, self.shards))), ("server_id".to_owned(), text(id.as_str()))])
     }
 }
 
+fn place(shard: u32, name: impl Into<String>) -> Item {
+    Item::from([("shard".to_owned(), number(shard)), ("server_id".to_owned(), text(name))])
+}
+
 fn summary_key() -> Item {
-    Item::from([("shard".to_owned(), number(SUMMARY_SHARD)), ("server_id".to_owned(), text(SUMMARY))])
+    place(SUMMARY_SHARD, SUMMARY)
+}
+
+fn sum_key(shard: u16) -> Item {
+    place(SUMS + u32::from(shard / SUMS_A_PARTITION), format!("{shard:05}"))
+}
+
+fn view_key(copy: u16) -> Item {
+    place(VIEWS + u32::from(copy), VIEW)
 }
 
 /// The shard of a server: FNV-1a of its id, which no release may change.
@@ -108,21 +159,12 @@ impl Servers for DynamoServers {
         self.shards
     }
 
+    fn shard_of(&self, id: &ServerId) -> u16 {
+        shard(id, self.shards)
+    }
+
     async fn of_shard(&self, shard: u16) -> Result<Vec<ServerRow>, StoreError> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key_condition_expression("#shard = :shard")
-            .expression_attribute_names("#shard", "shard")
-            .expression_attribute_values(":shard", number(shard));
-        let mut pages = query.into_paginator().items().send();
-        let mut rows = Vec::new();
-        while let Some(item) = pages.next().await {
-            rows.push(row_of(WHAT, item.map_err(|e| store_error(WHAT, e))?)?);
-        }
-        Ok(rows)
+        self.partition(u32::from(shard)).await?.into_iter().map(|item| row_of(WHAT, item)).collect()
     }
 
     async fn get(&self, id: &ServerId) -> Result<Option<ServerRow>, StoreError> {
@@ -136,19 +178,37 @@ impl Servers for DynamoServers {
         Ok(shards.into_iter().flatten().collect())
     }
 
+    async fn put_shard(&self, sum: &ShardSummary) -> Result<(), StoreError> {
+        let item = Item::from([(DOC.to_owned(), doc_of(WHAT, sum)?)]);
+        self.put_told(sum_key(sum.shard), item, sum.summed_at).await
+    }
+
+    async fn shard_sums(&self) -> Result<Vec<ShardSummary>, StoreError> {
+        let partitions = (0..self.shards.div_ceil(SUMS_A_PARTITION)).map(|part| self.partition(SUMS + u32::from(part)));
+        let items = try_join_all(partitions).await?;
+        items.iter().flatten().map(|item| document(WHAT, item)).collect()
+    }
+
+    async fn put_view(&self, view: &FleetView) -> Result<(), StoreError> {
+        let item = Item::from([(DOC.to_owned(), doc_of(WHAT, view)?)]);
+        let copies = (0..self.shards.div_ceil(SHARDS_A_COPY))
+            .map(|copy| self.put_told(view_key(copy), item.clone(), view.summed_at));
+        try_join_all(copies).await.map(|_| ())
+    }
+
+    async fn view(&self, shard: u16) -> Result<Option<FleetView>, StoreError> {
+        let found = self.told(view_key(shard / SHARDS_A_COPY), false).await?;
+        found.map(|item| document(WHAT, &item)).transpose()
+    }
+
     async fn put_summary(&self, summary: &FleetSummary) -> Result<(), StoreError> {
-        let mut item = item_of(WHAT, summary)?;
-        item.extend(summary_key());
-        item.insert(TTL.to_owned(), number(summary.summed_at.as_second() + KEEP_SECONDS));
-        let condition = Condition::when("attribute_not_exists(#server_id) OR #summed_at <= :at")
-            .value(":at", moment(summary.summed_at));
-        put(&self.client, WHAT, &self.table, item, condition).await.map(|_| ())
+        let item = Item::from([(DOC.to_owned(), doc_of(WHAT, summary)?)]);
+        self.put_told(summary_key(), item, summary.summed_at).await
     }
 
     async fn summary(&self) -> Result<Option<FleetSummary>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).set_key(Some(summary_key())).consistent_read(true);
-        let found = request.send().await.map_err(|e| store_error(WHAT, e))?;
-        found.item.map(|item| row_of(WHAT, item)).transpose()
+        let found = self.told(summary_key(), true).await?;
+        found.map(|item| document(WHAT, &item)).transpose()
     }
 }
 

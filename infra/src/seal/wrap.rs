@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
@@ -12,6 +13,7 @@ use domain::ports::{Entropy, StoreError};
 use domain::secret::{ExposeSecret, SecretString};
 use secrecy::SecretBox;
 
+use super::kms::KmsKey;
 use super::{WHAT, open_bytes, seal};
 use crate::errors::{corrupt, refused};
 use crate::secrets::{DeploymentSecrets, publish};
@@ -29,6 +31,26 @@ pub trait KeyWrap: Send + Sync {
     /// # Errors
     /// It was wrapped by somebody else, or for another id, or whoever unwraps cannot be asked.
     async fn unwrap(&self, id: &str, wrapped: &str) -> Result<DataKey, StoreError>;
+}
+
+/// What wraps the data keys of a deployment: the KMS key that `kms_key_id` names, else the key file.
+///
+/// # Errors
+/// Both are named, or there is neither.
+pub fn wrap_of(
+    kms: &aws_sdk_kms::Client,
+    kms_key_id: Option<&str>,
+    wrap_key_file: Option<&Path>,
+    secrets: &DeploymentSecrets,
+) -> Result<Arc<dyn KeyWrap>, StoreError> {
+    match (kms_key_id, wrap_key_file) {
+        (Some(key), None) => Ok(Arc::new(KmsKey::new(kms.clone(), key))),
+        (None, named) => Ok(Arc::new(LocalKeyFile::of(named, secrets)?)),
+        (Some(_), Some(_)) => Err(refused(
+            WHAT,
+            "one thing wraps them: name kms_key_id (AWS KMS) or wrap_key_file (a key file), not both",
+        )),
+    }
 }
 
 /// A key of 32 bytes in base64, in a file of mode 0600.
@@ -55,7 +77,7 @@ impl LocalKeyFile {
     pub fn of(named: Option<&Path>, secrets: &DeploymentSecrets) -> Result<Self, StoreError> {
         let beside = || secrets.path().map(Self::beside);
         named.map(Self::new).or_else(beside).ok_or_else(|| {
-            refused(WHAT, "they are wrapped, and no file unwraps them: name the key file with wrap_key_file")
+            refused(WHAT, "they are wrapped, and nothing unwraps them: name a KMS key with kms_key_id, or the key file with wrap_key_file")
         })
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::fleet::{Capacity, FleetSummary, ServerRow};
+use domain::fleet::view::{FleetView, ShardSummary};
+use domain::fleet::{Capacity, FleetSummary, GroupCapacity, ServerRow};
 use domain::ids::{Epoch, ServerId, TrunkId};
 use domain::ports::{Entropy, Owned};
 use futures_util::future::join_all;
@@ -104,7 +105,8 @@ fn the_latest_summary_stands_and_is_no_server() {
     run(async |world| {
         let servers = &world.stores.servers;
         let summary = |calls: u32, seconds: i64| FleetSummary {
-            capacity: Capacity { calls, max: 10, available: 10 - calls },
+            capacity: Capacity { healthy: 1, calls, max: 10, available: 10 - calls },
+            groups: vec![GroupCapacity { group: Some("pool".into()), capacity: Capacity::default() }],
             summed_by: ServerId::parse("a").unwrap(),
             summed_at: at(seconds),
         };
@@ -115,5 +117,39 @@ fn the_latest_summary_stands_and_is_no_server() {
         servers.put_summary(&summary(4, 12)).await.unwrap();
         assert_eq!(servers.summary().await.unwrap(), Some(summary(4, 12)));
         assert!(servers.all().await.unwrap().iter().all(|row| row.server_id.as_str() != "fleet"));
+    });
+}
+
+#[test]
+fn sums_of_shards_and_their_view_give_way_to_later_ones_only() {
+    run(async |world| {
+        let servers = &world.stores.servers;
+        let by = ServerId::parse("a").unwrap();
+        let sum = |shard: u16, epoch: u64, seconds: i64| {
+            let row = ServerRow { heartbeat_at: at(seconds), ..row(ServerId::parse("s").unwrap(), epoch) };
+            let rows = vec![row; usize::from(shard) + 1];
+            ShardSummary::of(shard, &rows, &by, at(seconds))
+        };
+        for sum in [sum(0, 1, 10), sum(1, 1, 10), sum(1, 1, 12), sum(0, 1, 9)] {
+            servers.put_shard(&sum).await.unwrap();
+        }
+        let mut read = servers.shard_sums().await.unwrap();
+        read.sort_by_key(|sum| sum.shard);
+        assert_eq!(read, [sum(0, 1, 10), sum(1, 1, 12)]);
+
+        let view = |seconds: i64| FleetView::of(&read, &BTreeMap::new(), &by, at(seconds));
+        assert_eq!(servers.view(0).await.unwrap(), None);
+        servers.put_view(&view(20)).await.unwrap();
+        servers.put_view(&view(19)).await.unwrap();
+        for shard in 0..servers.shards() {
+            assert_eq!(servers.view(shard).await.unwrap(), Some(view(20)));
+        }
+        let shown = servers.all().await.unwrap();
+        assert!(shown.iter().all(|row| !["view", "00000", "00001"].contains(&row.server_id.as_str())));
+        for shard in 0..servers.shards() {
+            for row in servers.of_shard(shard).await.unwrap() {
+                assert_eq!(servers.shard_of(&row.server_id), shard);
+            }
+        }
     });
 }

@@ -22,13 +22,21 @@ pub(crate) struct World {
     pub(crate) stores: Tables,
 }
 
+impl World {
+    /// Whether the services are those that local mode brings along: tables, queues and objects.
+    #[expect(clippy::unused_self, reason = "a question about this world")]
+    pub(crate) fn is_embedded(&self) -> bool {
+        std::env::var_os("AWS_ENDPOINT_URL").is_none()
+    }
+}
+
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static WORLD: LazyLock<World> = LazyLock::new(|| RUNTIME.block_on(start()));
 
 /// Runs a test; connections are shared, so all tests are on one runtime.
-pub(crate) fn run(test: impl AsyncFnOnce(&'static World)) {
+pub(crate) fn run<Test: AsyncFnOnce(&'static World)>(test: Test) {
     let world = &*WORLD;
-    RUNTIME.block_on(test(world));
+    RUNTIME.block_on(crate::gaps::part(&crate::gaps::name_of::<Test>(), test(world)));
 }
 
 async fn start() -> World {

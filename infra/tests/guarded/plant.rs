@@ -17,6 +17,7 @@ use infra::clock::OsEntropy;
 use infra::config::{AwsConfig, NamesConfig};
 use infra::dynamodb::stores;
 use infra::fleet_client::FleetClient;
+use infra::guarded::EgressPolicy;
 use infra::s3::S3Objects;
 use infra::schema::{Names, ensure};
 use infra::seal::{AesSeal, LocalKeyFile};
@@ -85,6 +86,7 @@ impl Plant {
                 entropy: Arc::new(OsEntropy),
                 objects: Arc::new(S3Objects::new(clients.s3.clone(), &names)),
                 queues: Arc::new(queues.clone()),
+                egress: Arc::new(EgressPolicy::default()),
                 outbound,
                 fleet: Arc::new(FleetClient::new(secrets.clone(), clock.clone()).unwrap()),
                 secrets,
@@ -93,6 +95,7 @@ impl Plant {
             settings: Arc::new(settings),
             doorman: Arc::default(),
             turns: Arc::default(),
+            memory: Arc::default(),
         };
         Self { platform, queues, clients, names, clock, _embedded: embedded, _folder: folder }
     }
@@ -146,14 +149,14 @@ impl Plant {
         calls.take_step(id, &[NextStep::Announce], Some(NextStep::Push), now).await.unwrap();
         let record = CallObjects::of(&row).record();
         self.platform.outside.objects.put(&record, "application/json", "{}".into()).await.unwrap();
-        functions::push::handle(&self.platform, &Job { call_id: id, channel: None }).await.unwrap();
+        functions::push::handle(&(&self.platform).into(), &Job { call_id: id, channel: None }).await.unwrap();
         id
     }
 
     /// One message of the queue for this delivery.
     pub(crate) async fn deliver(&self, call: CallId) {
         let job = Job { call_id: call, channel: Some(Channel::Push) };
-        functions::push::handle(&self.platform, &job).await.unwrap();
+        functions::push::handle(&(&self.platform).into(), &job).await.unwrap();
     }
 
     pub(crate) async fn delivery(&self, call: CallId) -> DeliveryRow {

@@ -52,6 +52,7 @@ impl Host {
             http,
             environment: vec![("AWS_ENDPOINT_URL".to_owned(), format!("http://{}", aws.address))],
             spool: Some(disk.folder.join("spool")),
+            ..ServerSetup::default()
         };
         let server = cluster.functions.fleet_server_with(&id, setup).await?;
         Ok(Self { id, server, aws, private, disk, skewed: false })

@@ -33,13 +33,26 @@ impl Authority {
         Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
     }
 
+    /// Its own certificate, for who is to trust it.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     /// Writes a new certificate for this machine and its key; each has another serial number.
     ///
     /// # Errors
     /// A file can't be written.
     pub fn issue(&self, certificate: &Path, key: &Path) -> Result<Vec<u8>> {
+        self.issue_for(&["localhost", "127.0.0.1"], certificate, key)
+    }
+
+    /// As [`Authority::issue`], for other names.
+    ///
+    /// # Errors
+    /// One is no name, or a file can't be written.
+    pub fn issue_for(&self, names: &[&str], certificate: &Path, key: &Path) -> Result<Vec<u8>> {
         let own = KeyPair::generate()?;
-        let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
         let issued = params.signed_by(&own, &self.issuer)?;
         // The pair is never seen half: a server that reads in between finds two that don't fit, and keeps what it has.
         replace(key, own.serialize_pem().as_bytes())?;

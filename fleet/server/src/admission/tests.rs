@@ -36,7 +36,7 @@ fn row(name: &str, trunk_calls: BTreeMap<TrunkId, u32>) -> ServerRow {
 fn open(max: u32) -> Admission {
     let admission = Admission::new(max, id(), None);
     admission.set_ready(true);
-    admission.observe(Instant::now(), &[row("a", BTreeMap::new())], Timestamp::UNIX_EPOCH);
+    admission.observe(Instant::now(), &[row("a", BTreeMap::new())], &Rest::Nothing, Timestamp::UNIX_EPOCH);
     admission
 }
 
@@ -114,7 +114,7 @@ fn a_limit_is_shared_with_those_who_are_seen() {
     let admission = open(10);
     let trunk = trunk("t");
     let both = [row("a", BTreeMap::new()), row("b", BTreeMap::new())];
-    admission.observe(Instant::now(), &both, Timestamp::UNIX_EPOCH);
+    admission.observe(Instant::now(), &both, &Rest::Nothing, Timestamp::UNIX_EPOCH);
     let over = at_most(&trunk, 3);
     let held: Vec<Permit> = (0..2).map(|_| admission.take(Some(&over)).unwrap()).collect();
     assert_eq!(admission.take(Some(&over)).err(), Some(Refusal::TrunkLimit), "the third is the other's");
@@ -193,7 +193,7 @@ proptest! {
     #[test]
     fn admission_is_a_list_of_who_is_inside(max in 0_u32..6, limit in 1_u32..4, steps in prop::collection::vec(step(), 0..120)) {
         let admission = Admission::new(max, id(), None);
-        admission.observe(Instant::now(), &[row("a", BTreeMap::new())], Timestamp::UNIX_EPOCH);
+        admission.observe(Instant::now(), &[row("a", BTreeMap::new())], &Rest::Nothing, Timestamp::UNIX_EPOCH);
         let names = [trunk("t"), trunk("u")];
         let (mut inside, mut ready, mut draining) = (Vec::<(Option<usize>, Permit)>::new(), false, false);
         for step in steps {

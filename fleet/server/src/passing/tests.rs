@@ -35,7 +35,7 @@ impl Fleet {
     fn add(&self, row: ServerRow) {
         let mut rows = self.rows.lock().unwrap();
         rows.push(row);
-        self.peers.observe(&rows);
+        self.peers.observe(rows.clone());
     }
 }
 

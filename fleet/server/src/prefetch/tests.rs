@@ -30,10 +30,6 @@ impl Outbound for Crm {
         let (status, body) = self.answer.clone()?;
         Ok(OutboundAnswer { status, headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) })
     }
-
-    fn check(&self, _: &str) -> Result<(), OutboundError> {
-        Ok(())
-    }
 }
 
 struct Plain;

@@ -65,7 +65,7 @@ pub(super) fn llm(node: &Node, bot: &Bot) -> Option<Arc<dyn Llm>> {
         })
         .collect();
     if configs.is_empty() {
-        configs.extend(node.llm.clone());
+        configs.extend(node.model.config());
     }
     (!configs.is_empty()).then(|| Arc::new(FallbackLlm::openai(node.ports.http.clone(), configs)) as Arc<dyn Llm>)
 }

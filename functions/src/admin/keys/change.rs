@@ -15,10 +15,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::crud::{expect_version, matches};
-use super::{answer, name_fault};
+use super::{Desk, answer, name_fault};
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
-use crate::platform::Platform;
 use crate::problem::Refusal;
 
 /// Members that a read shows and nobody changes; what was read may be sent back whole.
@@ -47,9 +46,9 @@ struct Pair {
 }
 
 impl Pair {
-    async fn find(platform: &Platform, caller: &Caller, id: &str) -> Result<Self, Refusal> {
-        let now = platform.outside.clock.now();
-        let rows = platform.tables.api_keys.list().await?;
+    async fn find(desk: &Desk, caller: &Caller, id: &str) -> Result<Self, Refusal> {
+        let now = desk.clock.now();
+        let rows = desk.api_keys.list().await?;
         let by_id = |id: &str| rows.iter().find(|row| row.key_id.as_str() == id).cloned();
         let asking = by_id(caller.key_id.as_str()).ok_or(Refusal::Unauthorized { retry_after: None })?;
         let target = by_id(id).ok_or(Refusal::NotFound("key"))?;
@@ -68,16 +67,16 @@ impl Pair {
 }
 
 pub(super) async fn replace(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Admin(caller): Admin,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: CappedBody,
 ) -> Result<Response, Refusal> {
     let mut incoming = body.object()?;
-    let pair = Pair::find(&platform, &caller, &id).await?;
+    let pair = Pair::find(&desk, &caller, &id).await?;
     expect_version(&headers, pair.target.version)?;
-    let wanted = read(&mut incoming, &pair.target, platform.outside.clock.now())?;
+    let wanted = read(&mut incoming, &pair.target, desk.clock.now())?;
     let row = ApiKeyRow {
         version: pair.target.version + 1,
         name: wanted.name,
@@ -89,25 +88,25 @@ pub(super) async fn replace(
     };
     // The last admin key is not to end by itself either.
     let ends = row.expires_at.is_some() && row.expires_at != pair.target.expires_at;
-    pair.keep_the_role(row.is_usable_admin(platform.outside.clock.now()) && (pair.others || !ends))?;
-    let changed = platform.tables.api_keys.replace(&row, pair.target.version, &pair.asking.key_hash).await?;
+    pair.keep_the_role(row.is_usable_admin(desk.clock.now()) && (pair.others || !ends))?;
+    let changed = desk.api_keys.replace(&row, pair.target.version, &pair.asking.key_hash).await?;
     settled(changed)?;
     tracing::info!(key.id = %row.key_id, role = ?row.role, active = row.active, by = %caller.key_id, "key changed");
     Ok(answer(StatusCode::OK, &row, None))
 }
 
 pub(super) async fn delete(
-    State(platform): State<Platform>,
+    State(desk): State<Desk>,
     Admin(caller): Admin,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
-    let pair = Pair::find(&platform, &caller, &id).await?;
+    let pair = Pair::find(&desk, &caller, &id).await?;
     if headers.get(IF_MATCH).is_some_and(|tag| !matches(tag, pair.target.version)) {
         return Err(Refusal::PreconditionFailed);
     }
     pair.keep_the_role(false)?;
-    let keys = &platform.tables.api_keys;
+    let keys = &desk.api_keys;
     settled(keys.delete(&pair.target.key_hash, pair.target.version, &pair.asking.key_hash).await?)?;
     tracing::info!(key.id = %pair.target.key_id, by = %caller.key_id, "key deleted");
     Ok(StatusCode::NO_CONTENT)

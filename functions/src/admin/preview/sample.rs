@@ -16,7 +16,6 @@ use domain::variables::Fields;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::platform::Platform;
 use crate::result::Ended;
 
 const CUSTOMER: &str = "+911234567890";
@@ -25,7 +24,7 @@ const OURS: &str = "+911140000000";
 const TALK: Duration = Duration::from_millis(42_500);
 
 /// A call that was answered, talked and ended by the bot just now. Names in `doubted` get no value.
-pub(super) fn call(platform: &Platform, bot: &Bot, mapper: &Value, doubted: &[Finding], now: Timestamp) -> Ended {
+pub(super) fn call(public_url: &str, bot: &Bot, mapper: &Value, doubted: &[Finding], now: Timestamp) -> Ended {
     let mut variables = Fields::new();
     let mut analysis = Map::new();
     for (namespace, field) in names_in(mapper) {
@@ -45,7 +44,7 @@ pub(super) fn call(platform: &Platform, bot: &Bot, mapper: &Value, doubted: &[Fi
             _ => {}
         }
     }
-    let result = result(platform, bot, variables.stringified(), analysis, now);
+    let result = result(public_url, bot, variables.stringified(), analysis, now);
     Ended {
         record: Record {
             transcript: result.transcript.clone(),
@@ -58,7 +57,7 @@ pub(super) fn call(platform: &Platform, bot: &Bot, mapper: &Value, doubted: &[Fi
 }
 
 fn result(
-    platform: &Platform,
+    public_url: &str,
     bot: &Bot,
     variables: Map<String, Value>,
     analysis: Map<String, Value>,
@@ -80,7 +79,7 @@ fn result(
             line(Speaker::Customer, "Yes, I will pay on Friday.", 3.1),
             line(Speaker::Bot, "Thank you. Goodbye.", 5.4),
         ],
-        recording_url: format!("{}/api/v1/recordings/{call_id}.wav?token=example", platform.settings.public_url),
+        recording_url: format!("{}/api/v1/recordings/{call_id}.wav?token=example", public_url),
         post_call_analysis: analysis,
         bot_id: bot.bot_id.clone(),
         direction: Direction::Outbound,

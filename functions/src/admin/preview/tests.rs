@@ -14,7 +14,7 @@ use crate::testing::{HttpAnswer, World, request, status};
 fn world() -> (World, Router) {
     let world = World::new();
     world.key("sk_test_admin", |row| row.role = Role::Admin);
-    let app = router(world.platform());
+    let app = router(world.desk());
     (world, app)
 }
 
@@ -60,7 +60,7 @@ async fn a_preview_has_the_body_and_the_header_names_of_the_delivery() {
 
     world.outbound([status(200)]);
     for channel in [None, Some(Channel::Push)] {
-        crate::push::handle(&platform, &Job { call_id: call.call_id, channel }).await.unwrap();
+        crate::push::handle(&world.desk(), &Job { call_id: call.call_id, channel }).await.unwrap();
     }
     world.sent(QueueName::Deliveries);
     let sent = world.requests().remove(0);

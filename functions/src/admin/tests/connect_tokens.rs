@@ -58,7 +58,7 @@ async fn the_url_leads_to_the_fleets_name_or_to_a_server_that_is_alive() {
     world.server("a", |row| (row.draining, row.ws_url) = (true, "ws://10.0.0.1:8091".into()));
     assert_eq!(url(&app).await.as_deref(), Some("ws://10.0.0.2:8091/ws/b1?token=TOKEN"));
     world.set(|settings| settings.ws_public_url = Some("wss://calls.example.com".into()));
-    let app = super::super::router(world.platform());
+    let app = super::super::router(world.desk());
     assert_eq!(url(&app).await.as_deref(), Some("wss://calls.example.com/ws/b1?token=TOKEN"));
 }
 

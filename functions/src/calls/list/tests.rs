@@ -31,7 +31,7 @@ fn world() -> (World, Router) {
     for id in ["a", "b", "c"] {
         world.bot(id, json!({}));
     }
-    let app = crate::router::api(world.platform());
+    let app = crate::router::api(&world.platform());
     (world, app)
 }
 

@@ -32,7 +32,7 @@ async fn ask(app: &Router, key: &str, idempotency: &str, body: &str) -> HttpAnsw
 }
 
 async fn dial(world: &World, idempotency: &str) -> HttpAnswer {
-    ask(&router(world.platform()), KEY, idempotency, BODY).await
+    ask(&router(world.desk()), KEY, idempotency, BODY).await
 }
 
 fn entries(world: &World) -> Vec<Entry> {
@@ -61,7 +61,7 @@ fn scoped(world: &World, header: &str) -> ScopedKey {
 /// The request as the function runs it, without the task around it: dropped half-way, it dies as a function does.
 pub(super) async fn placed(world: &World, header: &str) -> Result<Answer, Refusal> {
     let request = parse(BODY.as_bytes()).unwrap();
-    let dialout = Dialout { platform: world.platform(), caller: caller(world), request, started: Instant::now() };
+    let dialout = Dialout::new(world.desk(), caller(world), request, Instant::now());
     place(dialout, scoped(world, header), BodyHash::of(BODY.as_bytes())).await
 }
 
@@ -77,7 +77,7 @@ fn in_flight(world: &World) -> Entry {
 async fn one_key_places_one_call_and_answers_it_again() {
     let world = world();
     world.key("sk_test_B", |_| ());
-    let app = router(world.platform());
+    let app = router(world.desk());
     let first = ask(&app, KEY, "K1", BODY).await;
     assert_eq!((first.status, first.header("idempotent-replayed").as_str()), (200, ""));
     let again = ask(&app, KEY, "K1", BODY).await;
@@ -114,7 +114,7 @@ async fn a_key_counts_for_a_day_by_the_clock_of_who_reads_it() {
 #[tokio::test]
 async fn what_is_no_key_is_refused() {
     let world = world();
-    let app = router(world.platform());
+    let app = router(world.desk());
     let check = async |headers: &[(&str, &str)], status: u16, kind: &str| {
         let answer = request(&app, "POST", "/api/v1/dialout", Some(KEY), headers, BODY).await;
         let error = answer.json()["errors"][0].clone();
@@ -135,7 +135,7 @@ async fn a_refusal_frees_the_key() {
     let check = async |spoil: &dyn Fn(&World), mend: &dyn Fn(&World), body: &str, status: u16| {
         let world = world();
         spoil(&world);
-        let app = router(world.platform());
+        let app = router(world.desk());
         let refused = ask(&app, KEY, "K1", body).await;
         assert_eq!((refused.status, entries(&world).len()), (status, 0), "{body}");
         mend(&world);
@@ -173,7 +173,7 @@ async fn a_replay_needs_nothing_but_the_key() {
 /// Many requests with one key at once.
 async fn crowd(world: &World, requests: usize) -> Vec<HttpAnswer> {
     let asked = (0..requests).map(|_| {
-        let app = router(world.platform());
+        let app = router(world.desk());
         tokio::spawn(async move { ask(&app, KEY, "K1", BODY).await })
     });
     join_all(asked).await.into_iter().map(Result::unwrap).collect()
@@ -215,7 +215,7 @@ async fn who_waits_too_long_is_told_to_come_back() {
     advance(&world, LEASE - Duration::from_secs(2));
     assert_eq!(dial(&world, "K1").await.header("retry-after"), "2");
     // Another body need not wait to hear that it is wrong.
-    let other = ask(&router(world.platform()), KEY, "K1", &BODY.replace("43210", "43211")).await;
+    let other = ask(&router(world.desk()), KEY, "K1", &BODY.replace("43210", "43211")).await;
     assert_eq!(other.code(), "idempotency_mismatch");
     assert_eq!((entries(&world), world.dialled().len()), (vec![held], 0));
 }
@@ -309,7 +309,7 @@ async fn who_goes_on_and_is_refused_finds_a_call_taken_meanwhile() {
     let resumed = held.resumed(world.now());
     dead.tables.idempotency.claim(&resumed, Some(&held)).await.unwrap();
     world.call(|row| row.call_id = held.call_id);
-    let settled = super::settle(&dead, &resumed, Err(Refusal::NoCapacity)).await;
+    let settled = super::settle(&world.desk(), &resumed, Err(Refusal::NoCapacity)).await;
     assert!(settled.is_ok(), "{settled:?}");
 }
 
@@ -345,7 +345,7 @@ async fn an_answer_that_could_not_be_noted_stands() {
 async fn a_client_that_hangs_up_finds_its_answer() {
     let world = world();
     world.script("a", &[Act::TakeSilently, Act::Accept]);
-    let app = router(world.platform());
+    let app = router(world.desk());
     let leaving = tokio::spawn({
         let app = app.clone();
         async move { ask(&app, KEY, "K1", BODY).await }
@@ -362,11 +362,10 @@ async fn a_client_that_hangs_up_finds_its_answer() {
 #[tokio::test]
 async fn a_table_that_is_down_places_no_call() {
     let world = world();
-    let platform = world.platform();
     world.tables.lock().down = true;
     let request = parse(BODY.as_bytes()).unwrap();
     let row = caller(&world);
-    let dialout = Dialout { platform, caller: row, request, started: Instant::now() };
+    let dialout = Dialout::new(world.desk(), row, request, Instant::now());
     let answer = place(dialout, scoped(&world, "K1"), BodyHash::of(BODY.as_bytes())).await;
     assert!(matches!(answer, Err(Refusal::Store(_))), "{answer:?}");
     assert_eq!(world.dialled().len(), 0);

@@ -187,18 +187,18 @@ async fn numbers_that_the_trunk_does_not_call_are_explained() {
 #[tokio::test(start_paused = true)]
 async fn a_crowd_waits_for_its_turn_and_no_longer_than_there_is_time() {
     let world = world();
-    let platform = world.platform();
+    let desk: super::super::Desk = world.desk();
     let mut held = Vec::new();
-    while let Some(turn) = platform.turns.dialout(tokio::time::Instant::now()).await {
+    while let Some(turn) = desk.turns.dialout(tokio::time::Instant::now()).await {
         held.push(turn);
     }
-    let app = super::router(platform.clone());
+    let app = super::router(desk.clone());
     let ask = async |body: &'static str| {
         let began = tokio::time::Instant::now();
         let answer = crate::testing::request(&app, "POST", "/api/v1/dialout", Some(super::KEY), &[], body).await;
         (answer.status, answer.code(), answer.header("retry-after"), began.elapsed())
     };
-    let budget = world.platform().settings.placing.turn();
+    let budget = desk.placing.turn();
     assert_eq!(ask(BODY).await, (503, "unavailable".into(), "2".into(), budget));
     assert_eq!(ask("{}").await.0, 422, "what is wrong is said at once");
     assert_eq!(world.dialled().len(), 0);

@@ -45,8 +45,8 @@ async fn a_push_endpoint_is_disabled_after_three_calls_that_got_410_and_enabled_
     let later = pushed(&world, status(200), Channel::Push).await;
     assert_eq!((later.state, later.why, later.tries), (DeliveryState::Dead, Some(DeadWhy::EndpointDisabled), 0));
     world.advance(Duration::from_secs(10));
-    let platform = world.platform();
-    handle(&platform, &Job { call_id: waiting[0].call_id, channel: Some(Channel::Push) }).await.unwrap();
+    let desk = world.desk();
+    handle(&desk, &Job { call_id: waiting[0].call_id, channel: Some(Channel::Push) }).await.unwrap();
     let row = world.delivery_row(waiting[0].call_id, Channel::Push).unwrap();
     assert_eq!((row.state, row.why, row.tries), (DeliveryState::Dead, Some(DeadWhy::EndpointDisabled), 1));
     assert_eq!(world.requests().len(), 0);
@@ -94,18 +94,18 @@ async fn an_endpoint_that_fails_is_left_alone_and_then_probed_by_one() {
 
     // One probes; until it is back, the others wait.
     world.advance(Duration::from_secs(60));
-    let platform = world.platform();
-    let probe = deliver::begin(&platform, first.call_id, Channel::Push).await.unwrap().unwrap();
-    assert!(deliver::begin(&platform, second.call_id, Channel::Push).await.unwrap().is_none());
+    let desk = world.desk();
+    let probe = deliver::begin(&desk, first.call_id, Channel::Push).await.unwrap().unwrap();
+    assert!(deliver::begin(&desk, second.call_id, Channel::Push).await.unwrap().is_none());
     world.outbound([Err(OutboundError::Timeout)]);
-    let outcome = deliver::exchange(&platform, &probe).await;
-    deliver::conclude(&platform, probe, outcome).await.unwrap();
+    let outcome = deliver::exchange(&desk, &probe).await;
+    deliver::conclude(&desk, probe, outcome).await.unwrap();
     let until = world.now() + Duration::from_secs(60);
     assert_eq!(breaker(&world), Some(Breaker::Open { until, times: 2 }), "twice as long");
     world.advance(Duration::from_secs(120));
     world.outbound([status(200), status(200)]);
     for row in [&first, &second] {
-        handle(&platform, &Job { call_id: row.call_id, channel: Some(Channel::Push) }).await.unwrap();
+        handle(&desk, &Job { call_id: row.call_id, channel: Some(Channel::Push) }).await.unwrap();
         assert_eq!(world.delivery_row(row.call_id, Channel::Push).unwrap().state, DeliveryState::Delivered);
     }
     assert_eq!(breaker(&world), Some(Breaker::Closed { failures: 0 }));

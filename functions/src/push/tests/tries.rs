@@ -212,13 +212,13 @@ async fn a_bucket_or_an_endpoint_table_that_is_down_uses_up_no_try() {
     let call = analysed(&world, |_| ());
     run(&world, &call, None).await;
     world.outside.lock().objects_broken = true;
-    let platform = world.platform();
+    let desk = world.desk();
     let job = Job { call_id: call.call_id, channel: Some(Channel::Push) };
-    assert!(handle(&platform, &job).await.is_err());
+    assert!(handle(&desk, &job).await.is_err());
     assert_eq!(world.delivery_row(call.call_id, Channel::Push).unwrap().tries, 0);
     world.outside.lock().objects_broken = false;
     world.outbound([status(200)]);
-    handle(&platform, &job).await.unwrap();
+    handle(&desk, &job).await.unwrap();
     assert_eq!(world.delivery_row(call.call_id, Channel::Push).unwrap().tries, 1);
 }
 
@@ -227,9 +227,9 @@ async fn workers_that_die_do_not_make_a_schedule_endless() {
     let world = world();
     let call = analysed(&world, |_| ());
     run(&world, &call, None).await;
-    let platform = world.platform();
+    let desk = world.desk();
     for _ in 0..10 {
-        assert!(deliver::begin(&platform, call.call_id, Channel::Push).await.unwrap().is_some());
+        assert!(deliver::begin(&desk, call.call_id, Channel::Push).await.unwrap().is_some());
         world.advance(Duration::from_secs(30));
     }
     run(&world, &call, Some(Channel::Push)).await;

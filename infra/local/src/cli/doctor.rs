@@ -10,11 +10,11 @@ use anyhow::Result;
 use clap::Args;
 use infra::aws::connect;
 use infra::schema::{Names, Table};
-use serde::Serialize;
 use server::Timing;
 use server::provider::ModelSet;
 
 use super::flags::SettingsFlags;
+use super::report::{Check, Report, Status, not_ok, ok};
 use super::say;
 use crate::platform::free_space;
 use crate::settings::Settings;
@@ -33,35 +33,10 @@ pub(super) struct DoctorArgs {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    /// Something is worse than it could be, but calls work.
-    Warn,
-    Fail,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Check {
-    name: &'static str,
-    status: Status,
-    detail: String,
-    /// What to do; empty where nothing has to be done.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    fix: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Report {
-    ok: bool,
-    checks: Vec<Check>,
-}
-
 pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode> {
     let settings = args.settings.load()?;
     let checks = examine(&settings).await;
-    let report = Report { ok: checks.iter().all(|check| check.status != Status::Fail), checks };
+    let report = Report::of(checks);
     say(&if args.json { serde_json::to_string(&report)? } else { page(&report) });
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -83,14 +58,6 @@ async fn examine(settings: &Settings) -> Vec<Check> {
     ];
     checks.push(aws_check(settings).await);
     checks
-}
-
-fn ok(name: &'static str, detail: impl Into<String>) -> Check {
-    Check { name, status: Status::Ok, detail: detail.into(), fix: String::new() }
-}
-
-fn not_ok(name: &'static str, status: Status, detail: impl Into<String>, fix: impl Into<String>) -> Check {
-    Check { name, status, detail: detail.into(), fix: fix.into() }
 }
 
 fn models_check(models: &ModelSet, missing: Option<String>, pip: bool) -> Check {
@@ -237,18 +204,7 @@ async fn aws_check(settings: &Settings) -> Check {
 }
 
 fn page(report: &Report) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for check in &report.checks {
-        let mark = match check.status {
-            Status::Ok => "OK  ",
-            Status::Warn => "WARN",
-            Status::Fail => "FAIL",
-        };
-        lines.push(format!("{mark}  {:<13} {}", check.name, check.detail));
-        if !check.fix.is_empty() {
-            lines.push(format!("      {:<13} → {}", "", check.fix));
-        }
-    }
+    let mut lines = report.lines();
     let verdict =
         if report.ok { "Calls can be placed." } else { "Calls cannot be placed until what failed is mended." };
     lines.push(String::new());

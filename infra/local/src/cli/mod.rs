@@ -5,10 +5,14 @@
 mod admin;
 pub(crate) mod api;
 mod call;
+mod deployment;
 mod doctor;
 mod erase;
 mod flags;
 pub(crate) mod models;
+mod place;
+mod queue;
+mod report;
 mod up;
 
 use std::ffi::OsString;
@@ -72,9 +76,15 @@ enum Command {
     /// Fleet servers of a running platform
     #[command(subcommand)]
     Fleet(admin::FleetCommand),
-    /// Keys that seal what a running platform keeps secret
+    /// What a deployment keeps secret: the keys that seal it, and what its parts know each other by
     #[command(subcommand)]
     Secrets(admin::SecretsCommand),
+    /// A deployment on AWS
+    #[command(subcommand)]
+    Deployment(deployment::DeploymentCommand),
+    /// Queues of a deployment, and what they gave up
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
 }
 
 /// Runs the program with this process's arguments.
@@ -113,6 +123,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Calls(command) => admin::calls(command).await,
         Command::Fleet(command) => admin::fleet(command).await,
         Command::Secrets(command) => admin::secrets(command).await,
+        Command::Deployment(command) => deployment::run(command).await,
+        Command::Queue(command) => queue::run(command).await,
     }
 }
 

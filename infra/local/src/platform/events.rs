@@ -42,32 +42,32 @@ struct Source {
 
 /// Starts all of them. The first sweep is made at once: it brings back what a restart of the queues has dropped.
 pub(super) fn start(functions: &Functions, queues: &SqsQueues, periods: &Periods) -> EventSources {
-    let ended = functions.clone();
+    let desk: Arc<analyze::Desk> = Arc::new(functions.into());
     let call_ended = consumer(queues.consumer(QueueName::CallEnded), move |job| {
-        let functions = ended.clone();
-        async move { analyze::handle(&functions, &job).await }
+        let desk = desk.clone();
+        async move { analyze::handle(&desk, &job).await }
     });
-    let due = functions.clone();
+    let desk: Arc<push::Desk> = Arc::new(functions.into());
     let deliveries = consumer(queues.consumer(QueueName::Deliveries), move |job| {
-        let functions = due.clone();
-        async move { push::handle(&functions, &job).await }
+        let desk = desk.clone();
+        async move { push::handle(&desk, &job).await }
     });
 
     let stop = CancellationToken::new();
-    let sweeping = functions.clone();
+    let desk: Arc<sweep::Desk> = Arc::new(functions.into());
     let sweeper = every(periods.sweep.0, stop.clone(), "sweep", move || {
-        let functions = sweeping.clone();
-        async move { sweep::pass(&functions).await.map(|_| ()) }
+        let desk = desk.clone();
+        async move { sweep::pass(&desk).await.map(|_| ()) }
     });
-    let reaping = functions.clone();
+    let desk: Arc<reap::Desk> = Arc::new(functions.into());
     let reaper = every(periods.reap.0, stop.clone(), "reap", move || {
-        let functions = reaping.clone();
-        async move { reap::pass(&functions).await.map(|_| ()) }
+        let desk = desk.clone();
+        async move { reap::pass(&desk).await.map(|_| ()) }
     });
-    let retaining = functions.clone();
+    let desk: Arc<retain::Desk> = Arc::new(functions.into());
     let retainer = every(periods.retain.0, stop.clone(), "retain", move || {
-        let functions = retaining.clone();
-        async move { retain::pass(&functions).await.map(|_| ()) }
+        let desk = desk.clone();
+        async move { retain::pass(&desk).await.map(|_| ()) }
     });
     let tasks = vec![tokio::spawn(sweeper), tokio::spawn(reaper), tokio::spawn(retainer)];
     let schedules = Source { stop, tasks };

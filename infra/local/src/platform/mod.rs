@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use admin_key::first_admin_key;
 pub use ready::{AwsPlace, Ready};
 
 use crate::settings::{FleetMode, Settings};
@@ -99,7 +100,7 @@ impl Platform {
         // Last: a key that was minted by a start that then failed would be lost.
         let admin_key = admin_key::settle(&functions, settings.admin_key.as_ref()).await?;
         // Until then clients wait in the port's queue: a first request must not be refused for a key that is being made.
-        let http = Http::serve(listener, router::api(functions));
+        let http = Http::serve(listener, router::api(&functions));
         let ready = Ready {
             ready: true,
             http: public_url,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use functions::memory::{Memory, Staleness};
 use functions::platform::{
     AnalysisLimits, LanguageModel, Outside, Platform as Functions, ReapLimits, Settings as FunctionSettings,
     SweepLimits, Tables,
@@ -17,7 +18,7 @@ use infra::fleet_client::FleetClient;
 use infra::guarded::{EgressPolicy, GuardedClient, client};
 use infra::s3::S3Objects;
 use infra::schema::Names;
-use infra::seal::{AesSeal, LocalKeyFile, follow};
+use infra::seal::{AesSeal, follow, wrap_of};
 use infra::secrets::DeploymentSecrets;
 use infra::sqs::SqsQueues;
 use server::provider::{LlmConfig, ProviderConfig, ProviderSettings, timing::Kind};
@@ -31,6 +32,7 @@ pub(super) struct Adapters {
     objects: Arc<S3Objects>,
     secrets: Arc<DeploymentSecrets>,
     seal: Arc<AesSeal>,
+    egress: Arc<EgressPolicy>,
     outbound: Arc<GuardedClient>,
     fleet: Arc<FleetClient>,
     /// For language models, under the same guard.
@@ -45,8 +47,9 @@ impl Adapters {
         secrets: DeploymentSecrets,
     ) -> Result<Self> {
         let unusable = "the deployment's secrets cannot be used";
-        let wrap = LocalKeyFile::of(settings.wrap_key_file.as_deref(), &secrets).context(unusable)?;
-        let seal = Arc::new(AesSeal::load(&secrets, &wrap).await.context(unusable)?);
+        let (key, file) = (settings.kms_key_id.as_deref(), settings.wrap_key_file.as_deref());
+        let wrap = wrap_of(&clients.kms, key, file, &secrets).context(unusable)?;
+        let seal = Arc::new(AesSeal::load(&secrets, &*wrap).await.context(unusable)?);
         let secrets = Arc::new(secrets);
         follow(&seal, secrets.clone(), wrap);
         let policy = EgressPolicy::from(settings.egress.clone());
@@ -59,6 +62,7 @@ impl Adapters {
             secrets,
             seal,
             llm_http: client(policy.clone()).context(cannot)?,
+            egress: Arc::new(policy.clone()),
             outbound: Arc::new(GuardedClient::new(policy)),
         })
     }
@@ -71,6 +75,7 @@ impl Adapters {
                 entropy: Arc::new(OsEntropy),
                 objects: self.objects.clone(),
                 queues: Arc::new(self.queues.clone()),
+                egress: self.egress.clone(),
                 outbound: self.outbound.clone(),
                 fleet: self.fleet.clone(),
                 secrets: self.secrets.clone(),
@@ -79,6 +84,10 @@ impl Adapters {
             settings: Arc::new(function_settings(settings, public_url)),
             doorman: Arc::default(),
             turns: Arc::default(),
+            memory: Arc::new(Memory::new(Staleness {
+                entities: settings.periods.remember.0,
+                servers: settings.periods.remember_servers.0,
+            })),
         }
     }
 

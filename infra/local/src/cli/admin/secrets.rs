@@ -1,5 +1,5 @@
-//! `ringfleet secrets rotate`: a new data key takes the place of the old one, step by step. The file says how far it is,
-//! so whoever was interrupted runs it again.
+//! `ringfleet secrets`: a new data key or signing secret takes the place of the old one, step by step, in a file or in
+//! Secrets Manager. The secrets say how far it is, so whoever was interrupted runs it again.
 //! It must never go on to a step before every process has taken up the one before, nor drop a key that is still needed.
 
 use std::collections::BTreeMap;
@@ -11,11 +11,15 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use domain::ports::Clock;
 use infra::clock::{OsEntropy, SystemClock};
-use infra::seal::{KNOWN_EVERYWHERE, LocalKeyFile};
-use infra::secrets::data_keys::{DataKeysFile, Entry};
+use infra::seal::KNOWN_EVERYWHERE;
+use infra::secrets::document::{Document, Entry};
+use infra::secrets::place::Open;
+use infra::secrets::signing;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::super::api::read_secret;
+use super::super::place::{Secrets, SecretsFlags};
 use super::{Api, Asking, note, say};
 
 const RESEAL: &str = "/api/v1/admin/secrets/reseal";
@@ -26,24 +30,59 @@ const PASSES: u32 = 10;
 pub(in crate::cli) enum SecretsCommand {
     /// Let a new data key take the place of the old one; interrupted, run it again
     Rotate(RotateArgs),
+    /// Let a new signing secret of the fleet take the place of the old one; interrupted, run it again
+    RotateSigning(SigningArgs),
+    /// Put the key of the deployment's language model among the secrets, or take it out
+    LlmKey(LlmKeyArgs),
 }
 
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct RotateArgs {
-    /// The file of the deployment's secrets; `ringfleet up` makes secrets/fleet.json below its --data
-    #[arg(long, value_name = "FILE", env = "RINGFLEET_FLEET_SECRET_FILE")]
-    fleet_secret_file: PathBuf,
-    /// The key that wraps the data keys [default: beside the secrets' file, with the ending .key]
-    #[arg(long, value_name = "FILE", env = "RINGFLEET_WRAP_KEY_FILE")]
-    wrap_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    secrets: SecretsFlags,
     /// Drop the old keys, once nothing is sealed with them any more
     #[arg(long)]
     drop_old: bool,
-    /// How long every process may take to notice a change of the file; 0 if all were restarted since [default: 120]
-    #[arg(long, value_name = "SECONDS")]
-    settle: Option<u64>,
+    #[command(flatten)]
+    settling: Settling,
     #[command(flatten)]
     asking: Asking,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct SigningArgs {
+    #[command(flatten)]
+    secrets: SecretsFlags,
+    #[command(flatten)]
+    settling: Settling,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct LlmKeyArgs {
+    /// A file that holds the key; - is standard input
+    #[arg(value_name = "FILE", required_unless_present = "remove", conflicts_with = "remove")]
+    file: Option<PathBuf>,
+    /// Take it out
+    #[arg(long)]
+    remove: bool,
+    #[command(flatten)]
+    secrets: SecretsFlags,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Settling {
+    /// How long every process may take to notice a change; 0 if all were restarted since [default: 120]
+    #[arg(long, value_name = "SECONDS")]
+    settle: Option<u64>,
+}
+
+impl Settling {
+    fn time(&self) -> Duration {
+        self.settle.map_or(KNOWN_EVERYWHERE, Duration::from_secs)
+    }
 }
 
 /// What was done, and how things stand.
@@ -62,7 +101,7 @@ struct Done {
     dropped: Vec<String>,
 }
 
-/// How far the file is.
+/// How far the change of the data key is.
 #[derive(Debug, PartialEq, Eq)]
 enum Stage {
     /// One key, which seals.
@@ -74,8 +113,8 @@ enum Stage {
 }
 
 impl Stage {
-    fn of(file: &DataKeysFile) -> Result<Self> {
-        let (entries, newest) = (file.entries(), file.newest().context("the file has no data key")?);
+    fn of(secrets: &Document) -> Result<Self> {
+        let (entries, newest) = (secrets.data_keys(), secrets.newest().context("the secrets have no data key")?);
         Ok(match entries.first() {
             Some(first) if first.id != newest.id => Self::Added(newest),
             _ if entries.len() == 1 => Self::Single(newest),
@@ -86,28 +125,59 @@ impl Stage {
 
 /// Fails while secrets are sealed with a key that is to go.
 pub(in crate::cli) async fn run(command: SecretsCommand) -> Result<ExitCode> {
-    let SecretsCommand::Rotate(args) = command;
-    let rotation = Rotation { api: args.asking.api()?, args: &args };
-    let done = rotation.run().await?;
-    say(&if args.asking.json { json!(done).to_string() } else { done.to_text() });
-    Ok(if done.unopenable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    match command {
+        SecretsCommand::Rotate(args) => {
+            let rotation = Rotation { api: args.asking.api()?, secrets: args.secrets.find().await?, args: &args };
+            let done = rotation.run().await?;
+            say(&if args.asking.json { json!(done).to_string() } else { done.to_text() });
+            Ok(if done.unopenable > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        SecretsCommand::RotateSigning(args) => rotate_signing(&args).await,
+        SecretsCommand::LlmKey(args) => llm_key(&args).await,
+    }
+}
+
+async fn rotate_signing(args: &SigningArgs) -> Result<ExitCode> {
+    let place = args.secrets.find().await?.place;
+    let tell = |progress: &str| {
+        if !args.json {
+            note(progress);
+        }
+    };
+    let done = signing::rotate(&place, &SystemClock, &OsEntropy, args.settling.time(), &tell).await?;
+    let answer = json!({"signing": done.signing, "added": done.added, "dropped": done.dropped});
+    let begun = if done.added { "" } else { ": a change that was begun before is finished" };
+    let text = format!("{} signs; {} dropped{begun}", done.signing, done.dropped.join(", "));
+    say(&if args.json { answer.to_string() } else { text });
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn llm_key(args: &LlmKeyArgs) -> Result<ExitCode> {
+    let key = args.file.as_deref().map(read_secret).transpose()?;
+    let mut open = args.secrets.find().await?.place.open().await?;
+    ensure!(!open.document.is_empty(), "the secrets were never filled: run `ringfleet deployment init` first");
+    open.document.set_llm_api_key(key.as_ref());
+    open.store(&OsEntropy).await?;
+    say(if key.is_some() { "The key is used within two minutes." } else { "The key is forgotten within two minutes." });
+    Ok(ExitCode::SUCCESS)
 }
 
 struct Rotation<'a> {
     api: Api,
+    secrets: Secrets,
     args: &'a RotateArgs,
 }
 
 impl Rotation<'_> {
-    fn file(&self) -> Result<DataKeysFile> {
-        Ok(DataKeysFile::open(&self.args.fleet_secret_file)?)
+    async fn open(&self) -> Result<Open> {
+        Ok(self.secrets.place.open().await?)
     }
 
     async fn run(&self) -> Result<Done> {
         let mut done = Done::default();
         loop {
-            let mut file = self.file()?;
-            match Stage::of(&file)? {
+            let mut open = self.open().await?;
+            match Stage::of(&open.document)? {
                 Stage::Single(only) if self.args.drop_old => {
                     bail!("{} is the only data key: without --drop-old, a new one takes its place", only.id);
                 }
@@ -115,31 +185,32 @@ impl Rotation<'_> {
                     bail!("{} does not seal yet: run `ringfleet secrets rotate` without --drop-old first", new.id);
                 }
                 Stage::Single(_) => {
-                    let wrap = self.args.wrap_key_file.clone().map(LocalKeyFile::new);
-                    let wrap = wrap.unwrap_or_else(|| LocalKeyFile::beside(&self.args.fleet_secret_file));
-                    let id = file.add(&wrap, &OsEntropy, SystemClock.now())?;
+                    let id = open.document.add(&*self.secrets.wrap()?, &OsEntropy, SystemClock.now()).await?;
+                    open.store(&OsEntropy).await?;
                     self.tell(&format!("{id} was added: it opens, and will seal once every process knows it"));
                     done.added = true;
                 }
                 Stage::Added(new) => {
                     // Others must not wait for us as long as we wait for the processes.
-                    drop(file);
+                    drop(open);
                     self.settle(&new).await;
                     let keys = self.keys().await?;
                     ensure!(keys.contains(&new.id), unknown(&new.id, "know"));
-                    self.file()?.promote(&new.id, &OsEntropy, SystemClock.now())?;
+                    let mut open = self.open().await?;
+                    open.document.promote(&new.id, SystemClock.now());
+                    open.store(&OsEntropy).await?;
                     self.tell(&format!("{} seals from now on", new.id));
                     done.promoted = true;
                 }
                 Stage::Sealing(newest, old) => {
-                    drop(file);
+                    drop(open);
                     self.settle(&newest).await;
                     ensure!(self.keys().await?.first() == Some(&newest.id), unknown(&newest.id, "seal with"));
                     done.sealing = newest.id;
                     self.reseal(&mut done).await?;
                     done.unused = old.into_iter().filter(|key| !done.sealed_with.contains_key(key)).collect();
                     if self.args.drop_old {
-                        self.drop_old(&mut done)?;
+                        self.drop_old(&mut done).await?;
                     }
                     return Ok(done);
                 }
@@ -147,9 +218,9 @@ impl Rotation<'_> {
         }
     }
 
-    /// Waits until every process has read the file since the key is where it is.
+    /// Waits until every process has read the secrets since the key is where it is.
     async fn settle(&self, key: &Entry) {
-        let settle = self.args.settle.map_or(KNOWN_EVERYWHERE, Duration::from_secs);
+        let settle = self.args.settling.time();
         let Some(since) = key.since else { return };
         let waited = Duration::try_from(SystemClock.now().duration_since(since)).unwrap_or_default();
         let left = settle.saturating_sub(waited);
@@ -198,9 +269,11 @@ impl Rotation<'_> {
         bail!("bots and trunks are being replaced all the time: run it again")
     }
 
-    fn drop_old(&self, done: &mut Done) -> Result<()> {
-        let mut file = self.file()?;
-        let Stage::Sealing(newest, old) = Stage::of(&file)? else { bail!("somebody else has dropped the old keys") };
+    async fn drop_old(&self, done: &mut Done) -> Result<()> {
+        let mut open = self.open().await?;
+        let Stage::Sealing(newest, old) = Stage::of(&open.document)? else {
+            bail!("somebody else has dropped the old keys")
+        };
         ensure!(newest.id == done.sealing, "somebody else is putting {} in its place", newest.id);
         for key in &old {
             let needed = done.sealed_with.get(key).copied().unwrap_or_default();
@@ -209,7 +282,8 @@ impl Rotation<'_> {
                 "{needed} secrets are sealed with {key} and do not open: put those bots and trunks again"
             );
         }
-        done.dropped = file.drop_others(&OsEntropy)?;
+        done.dropped = open.document.drop_others();
+        open.store(&OsEntropy).await?;
         done.unused.clear();
         Ok(())
     }
@@ -251,13 +325,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_says_how_far_it_is() {
+    fn the_secrets_say_how_far_they_are() {
         let check = |keys: Value, expect: &str| {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("fleet.json");
-            std::fs::write(&path, json!({ "data_keys": keys }).to_string()).unwrap();
-            let stage = DataKeysFile::open(&path).map_err(anyhow::Error::from).and_then(|file| Stage::of(&file));
-            let stage = match stage {
+            let text = json!({ "current": {"kid": "s1", "secret": "x"}, "data_keys": keys }).to_string();
+            let stage = match Stage::of(&Document::read(&text, "here").unwrap()) {
                 Ok(Stage::Single(key)) => format!("single {}", key.id),
                 Ok(Stage::Added(key)) => format!("added {}", key.id),
                 Ok(Stage::Sealing(key, old)) => format!("sealing {} {}", key.id, old.join(" ")),
@@ -267,7 +338,7 @@ mod tests {
         };
         let key = |id: &str, since: Option<&str>| json!({"id": id, "wrapped": "local:x", "since": since});
         let (monday, tuesday) = (Some("2026-01-05T00:00:00Z"), Some("2026-01-06T00:00:00Z"));
-        check(json!([]), "the file has no data key");
+        check(json!([]), "the secrets have no data key");
         check(json!([key("k1", None)]), "single k1");
         check(json!([key("k2", monday)]), "single k2");
         check(json!([key("k1", None), key("k2", monday)]), "added k2");

@@ -241,6 +241,7 @@ impl World {
                 entropy: Arc::new(OsEntropy),
                 objects: Arc::new(S3Objects::new(clients.s3, names)),
                 queues: Arc::new(SqsQueues::new(clients.sqs, names)),
+                egress: Arc::new(infra::guarded::EgressPolicy::default()),
                 outbound: Arc::new(GuardedClient::new(EgressConfig::default().into())),
                 fleet: self.fleet.clone(),
                 secrets: Arc::new(OneSecret),
@@ -249,10 +250,12 @@ impl World {
             settings: Arc::new(Settings::new("https://api.example.com")),
             doorman: Arc::default(),
             turns: Arc::default(),
+            // Tests change what lies in the tables between two requests.
+            memory: Arc::new(functions::memory::Memory::new(functions::memory::Staleness::NONE)),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, functions::router::api(platform)).await.unwrap() });
+        tokio::spawn(async move { axum::serve(listener, functions::router::api(&platform)).await.unwrap() });
         url
     }
 

@@ -3,11 +3,13 @@
 mod admin;
 mod admission;
 mod calls;
+mod deployment;
 mod fenced;
 mod fleet;
 mod mistakes;
 mod passing;
 mod process;
+mod queues;
 mod secrets;
 mod sink;
 mod start;

@@ -1,0 +1,156 @@
+//! What a machine needs to become a server, run as far as it runs without one: scripts, units, the release, the pool of
+//! addresses.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use ringfleet_tests::tools;
+
+use super::super::document::{root, text};
+use super::{parameter, read, template, unit};
+
+/// The files that systemd, the kernel and the shell read are what these take them for.
+#[test]
+fn scripts_and_units_are_sound() {
+    let folder = root().join("infra/fleet");
+    let files = |below: &str| -> Vec<String> {
+        let found = fs::read_dir(folder.join(below)).unwrap();
+        found.map(|entry| entry.unwrap().path().to_string_lossy().into_owned()).collect()
+    };
+    let scripts = [files("libexec"), vec![root().join("infra/package").to_string_lossy().into_owned()]].concat();
+    for script in &scripts {
+        let text = fs::read_to_string(script).unwrap();
+        assert!(text.starts_with("#!/usr/bin/env bash\n") && text.contains("\nset -euo pipefail\n"), "{script}");
+    }
+    let service = read("infra/fleet/systemd/ringfleet-fleet.service");
+    for (key, value) in [
+        ("ProtectSystem", "strict"),
+        ("NoNewPrivileges", "yes"),
+        ("ProtectHome", "yes"),
+        ("PrivateTmp", "yes"),
+        ("CapabilityBoundingSet", ""),
+        ("RestrictNamespaces", "yes"),
+        ("User", "ringfleet"),
+    ] {
+        assert_eq!(unit(&service, key), [value], "{key}");
+    }
+    let descriptors: u64 = unit(&service, "LimitNOFILE")[0].parse().unwrap();
+    // Two sockets for RTP and RTCP, a WebSocket, a recording, and whatever a provider needs.
+    let most = parameter(&template(), "CallsPerServer", "MaxValue");
+    assert!(descriptors >= most * 8, "{descriptors} descriptors for {most} calls");
+    if tools::can_run("scripts_and_units_are_sound", &["shellcheck"]) {
+        let said = Command::new("shellcheck").args(&scripts).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+    }
+}
+
+/// Two builds of a release are the same bytes, and unpack as user data unpacks them to what the units start.
+#[test]
+fn a_release_is_the_same_bytes_twice_and_holds_what_the_units_start() {
+    if !tools::can_run("a_release_is_the_same_bytes_twice_and_holds_what_the_units_start", &["git", "readelf", "strip"])
+    {
+        return;
+    }
+    let package = || {
+        let mut command = Command::new(root().join("infra/package"));
+        let said = command.args(["--binary", "/bin/true"]).output().unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert!(said.status.success(), "{text}{}", String::from_utf8_lossy(&said.stderr));
+        let line = text.lines().find_map(|line| line.strip_prefix("ReleaseSha256=")).unwrap().to_owned();
+        let (sum, rest) = line.split_once("    # ").unwrap();
+        (sum.to_owned(), rest.split(',').next().unwrap().to_owned())
+    };
+    let (sum, file) = package();
+    assert_eq!((sum, file.clone()), package());
+    let folder = tempfile::tempdir().unwrap();
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(root().join(&file)).arg("-C").arg(folder.path());
+    let data = &template().document["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["UserData"];
+    let script = text(&data["Fn::Base64"]["Fn::Sub"][0]);
+    assert!(script.contains("-C /opt/ringfleet --strip-components=1 "), "{script}");
+    assert!(tar.arg("--strip-components=1").status().unwrap().success());
+    let units = fs::read_dir(folder.path().join("systemd")).unwrap().map(|unit| unit.unwrap().path());
+    let started: Vec<String> = units
+        .flat_map(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            unit(&text, "ExecStart").iter().map(|start| (*start).to_owned()).collect::<Vec<_>>()
+        })
+        .chain(["/opt/ringfleet/libexec/boot".to_owned()])
+        .filter_map(|start| Some(start.strip_prefix("/opt/ringfleet/")?.to_owned()))
+        .collect();
+    assert!(started.len() >= 3, "{started:?}");
+    for program in started {
+        assert!(folder.path().join(&program).is_file(), "{program} is not in the release");
+    }
+}
+
+/// A stand-in for the AWS command line: the addresses of a pool as folders, taken by whoever makes the one in it first.
+const AWS: &str = r#"#!/usr/bin/env bash
+set -euo pipefail
+case $2 in
+  describe-addresses)
+    for address in "$POOL"/*; do
+      instance=$(cat "$address/taken/instance" 2> /dev/null || echo None)
+      printf '%s\t%s\t%s\t%s\n' "$(basename "$address")" "192.0.2.${address##*-}" "$instance" "$instance"
+    done ;;
+  associate-address)
+    [ "$3 $5 $7" = "--instance-id --allocation-id --no-allow-reassociation" ]
+    mkdir "$POOL/$6/taken" 2> /dev/null || { echo "Resource.AlreadyAssociated" >&2; exit 254; }
+    echo "$4" > "$POOL/$6/taken/instance" ;;
+esac
+"#;
+const IMDS: &str = r#"#!/usr/bin/env bash
+case $1 in
+  instance-id) echo "$INSTANCE" ;;
+  public-ipv4) taken=$(grep -lx "$INSTANCE" "$POOL"/*/taken/instance) && taken=${taken%/taken/*} && echo "192.0.2.${taken##*-}" ;;
+esac
+"#;
+
+#[test]
+fn of_a_crowd_each_server_takes_one_address_of_the_pool_and_who_finds_none_is_no_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = folder.path().join("pool");
+    for number in 1..=5 {
+        fs::create_dir_all(pool.join(format!("eipalloc-{number}"))).unwrap();
+    }
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    put("aws", AWS);
+    put("imds", IMDS);
+    put("claim-address", &read("infra/fleet/libexec/claim-address"));
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let claim = |number: usize| {
+        let mut command = Command::new(folder.path().join("claim-address"));
+        let variables = [
+            ("AWS_DEFAULT_REGION", "r"),
+            ("ELASTIC_IP_POOL", "p"),
+            ("CLAIM_PAUSE_SECONDS", "0.1"),
+            ("CLAIM_SECONDS", "3"),
+        ];
+        command.envs(variables).env("PATH", &path).env("POOL", &pool).env("INSTANCE", format!("i-{number}"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let crowd: Vec<_> = (1..=8).map(claim).collect();
+    let ended: Vec<_> = crowd.into_iter().map(|one| one.wait_with_output().unwrap()).collect();
+    let told: BTreeSet<String> = ended
+        .iter()
+        .filter(|one| one.status.success())
+        .map(|one| String::from_utf8_lossy(&one.stdout).trim().to_owned())
+        .collect();
+    assert_eq!(told.len(), 5, "{ended:?}");
+    let without: Vec<_> = ended.iter().filter(|one| !one.status.success()).collect();
+    assert_eq!(without.len(), 3, "{ended:?}");
+    assert!(
+        without.iter().all(|one| String::from_utf8_lossy(&one.stderr).contains("has no free address")),
+        "{without:?}"
+    );
+    // Run again, it keeps what it has.
+    let taken = fs::read_to_string(pool.join("eipalloc-1/taken/instance")).unwrap();
+    let again = claim(taken.trim().trim_start_matches("i-").parse().unwrap()).wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&again.stdout).contains("192.0.2.1"), "{again:?}");
+}
