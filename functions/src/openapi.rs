@@ -1,5 +1,6 @@
 //! The API's description, OpenAPI 3.1, generated from the types that handlers read and write; served at `/openapi.json`,
-//! and to people at `/docs`. It must never describe a route that does not exist, nor leave one out: a test walks both ways.
+//! and to people at `/docs`. It must never describe a route that does not exist, nor leave one out: a test walks both ways;
+//! nor say where it lies itself: the stage of an API or somebody's proxy may stand before its paths.
 
 mod admin;
 mod client;
@@ -12,6 +13,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::header::LOCATION;
 use utoipa::OpenApi;
+use utoipa::openapi::Server;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -21,6 +23,11 @@ use crate::problem::dress;
 pub const PATH: &str = "/openapi.json";
 /// Where people read it.
 const PAGE: &str = "/docs";
+/// Where the described paths begin, from the description's own address.
+const SERVER: &str = ".";
+/// The page's first file, from [`PAGE`]. By its name: API Gateway may leave out a slash at the end, and who is sent from
+/// there to there goes round in circles.
+const FIRST: &str = "docs/index.html";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -56,22 +63,22 @@ pub fn description() -> utoipa::openapi::OpenApi {
     all.merge(admin::Paths::openapi());
     all.merge(operators::Paths::openapi());
     refusals::complete(&mut all);
+    all.servers = Some(vec![Server::new(SERVER)]);
     all
 }
 
 pub(crate) fn routes() -> Router {
-    // No validator: the page must ask nobody but this platform. And beside itself: below the stage of an API Gateway it
-    // does not lie where this function believes.
+    // No validator: the page must ask nobody but this platform.
     let config = Config::new([format!("..{PATH}")]).validator_url("none").try_it_out_enabled(true);
     let page: Router = SwaggerUi::new(PAGE).url(PATH, description()).config(config).into();
     page.layer(map_response(beside))
 }
 
-/// The page's own redirect, `/docs` to `/docs/`, from where the browser believes to be.
+/// The page's own redirect, from `/docs` wherever the browser has found it.
 async fn beside(mut response: Response) -> Response {
     let to_page = |to: &HeaderValue| to.as_bytes().strip_suffix(b"/") == Some(PAGE.as_bytes());
     if response.headers().get(LOCATION).is_some_and(to_page) {
-        response.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
+        response.headers_mut().insert(LOCATION, HeaderValue::from_static(FIRST));
     }
     response
 }

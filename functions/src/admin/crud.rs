@@ -58,9 +58,7 @@ async fn create<E: Entity>(
     stored(entity.put(&desk, None).await?, Refusal::Exists)?;
     tracing::info!(kind = E::NOUN, id = entity.id(), "created");
     let mut response = answer(StatusCode::CREATED, &entity, &minted);
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/admin/{}s/{}", E::NOUN, entity.id())) {
-        response.headers_mut().insert(LOCATION, location);
-    }
+    locate(&mut response, E::NOUN, entity.id());
     Ok(response)
 }
 
@@ -175,6 +173,14 @@ pub(super) fn expect_version(headers: &HeaderMap, version: u64) -> Result<(), Re
         None => Err(Refusal::PreconditionRequired),
         Some(tag) if !matches(tag, version) => Err(Refusal::PreconditionFailed),
         Some(_) => Ok(()),
+    }
+}
+
+/// Says where the entity is that was put into the list of all `noun`s just now: from the list's own address (RFC 9110
+/// §10.2.2), because nobody here knows what stands before our paths there.
+pub(super) fn locate(response: &mut Response, noun: &str, id: &str) {
+    if let Ok(location) = HeaderValue::from_str(&format!("{noun}s/{id}")) {
+        response.headers_mut().insert(LOCATION, location);
     }
 }
 

@@ -14,14 +14,13 @@ use domain::field_error::FieldError;
 use domain::ids::KeyId;
 use domain::ports::{ApiKeys, Clock, Entropy};
 use domain::secret::{ExposeSecret, SecretString};
-use http::header::LOCATION;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::crud::tag;
+use super::crud::{locate, tag};
 use crate::auth::Admin;
 use crate::body::{CappedBody, typed};
 use crate::problem::Refusal;
@@ -200,9 +199,7 @@ fn answer(status: StatusCode, row: &ApiKeyRow, key: Option<&SecretString>) -> Re
 async fn create_by_http(State(desk): State<Desk>, _: Admin, body: CappedBody) -> Result<Response, Refusal> {
     let created = create(&desk, typed(body.object()?)?).await?;
     let mut response = answer(StatusCode::CREATED, &created.row, created.minted.as_ref());
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/admin/keys/{}", created.row.key_id)) {
-        response.headers_mut().insert(LOCATION, location);
-    }
+    locate(&mut response, "key", created.row.key_id.as_str());
     Ok(response)
 }
 

@@ -61,7 +61,7 @@ macro_rules! entity {
             request_body = $new,
             responses(
                 (status = 201, description = "Stored; secrets that were minted are shown this once", body = $shown,
-                 headers(("ETag" = String), ("Location" = String))),
+                 headers(("ETag" = String), ("Location" = String, description = "From the address of the request"))),
                 (status = 409, description = "`exists`, `number_taken`", body = Problem, content_type = "application/problem+json"),
                 (status = 412, description = "`precondition_failed`: a creation has no If-Match", body = Problem, content_type = "application/problem+json"),
             )

@@ -2,9 +2,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
+use url::Url;
 
 use super::*;
-use crate::testing::{World, request};
+use crate::testing::{ADDRESSES, World, request, resolved};
 
 fn described() -> Value {
     serde_json::to_value(description()).unwrap()
@@ -110,14 +111,43 @@ async fn people_and_programs_can_read_it() {
     check("/docs/nothing.js", 404, "application/problem+json").await;
 }
 
+/// What a page loads.
+fn references(page: &str) -> Vec<&str> {
+    let quoted = page.split('"');
+    let pairs = quoted.clone().zip(quoted.skip(1));
+    pairs.filter(|(before, _)| before.ends_with("href=") || before.ends_with("src=")).map(|(_, at)| at).collect()
+}
+
 #[tokio::test]
-async fn the_page_finds_its_way_below_a_stage() {
+async fn the_page_and_its_description_find_their_way_below_any_address() {
     let app = router();
-    let moved = request(&app, "GET", "/docs", None, &[], "").await;
-    assert_eq!((moved.status, moved.header("location").as_str()), (303, "docs/"), "from /stage/docs to /stage/docs/");
-    let page = request(&app, "GET", "/docs/swagger-initializer.js", None, &[], "").await;
-    assert!(
-        String::from_utf8_lossy(&page.body).contains("\"../openapi.json\""),
-        "from /stage/docs/ to /stage/openapi.json"
-    );
+    for base in ADDRESSES {
+        let follow = async |from: &Url, reference: &str| {
+            let (url, path) = resolved(base, from, reference);
+            (request(&app, "GET", &path, None, &[], "").await, url)
+        };
+        let asked = Url::parse(&format!("{base}{PAGE}")).unwrap();
+        let moved = request(&app, "GET", PAGE, None, &[], "").await;
+        assert_eq!(moved.status, 303);
+        let (page, at) = follow(&asked, &moved.header("location")).await;
+        assert_eq!((page.status, at.as_str()), (200, format!("{base}{PAGE}/index.html").as_str()));
+        let text = String::from_utf8(page.body).unwrap();
+        let loaded = references(&text);
+        assert!(loaded.iter().any(|reference| reference.ends_with("swagger-initializer.js")), "{loaded:?}");
+        for reference in loaded {
+            assert_eq!(follow(&at, reference).await.0.status, 200, "{reference} of {at}");
+        }
+
+        let config = follow(&at, "swagger-initializer.js").await.0;
+        let told = format!("..{PATH}");
+        assert!(String::from_utf8_lossy(&config.body).contains(&format!("\"{told}\"")), "where the description is");
+        let (description, described_at) = follow(&at, &told).await;
+        let servers = description.json()["servers"].clone();
+        let server = servers[0]["url"].as_str().unwrap();
+        // Tools differ in what they do first; both must come to the same.
+        let resolved_first = described_at.join(server).unwrap();
+        assert_eq!(resolved_first.as_str().trim_end_matches('/'), base, "{servers}");
+        let (appended_first, _) = resolved(base, &described_at, &format!("{server}/api/v1/dialout"));
+        assert_eq!(appended_first.as_str(), format!("{base}/api/v1/dialout"), "{servers}");
+    }
 }

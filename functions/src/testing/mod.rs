@@ -1,6 +1,7 @@
 //! A world for tests: the ports in memory, with the conditions that the real tables keep, and a clock that is set.
 //! It must never be kinder than the adapters: what is conditional there is conditional here.
 
+mod addresses;
 mod calls;
 mod deliveries;
 mod housekeeping;
@@ -31,6 +32,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+pub(crate) use addresses::{ADDRESSES, resolved};
 pub(crate) use outside::Act;
 
 use crate::memory::{Memory, Staleness};

@@ -162,7 +162,12 @@ async fn calls_docs_and_the_admin_api_answer() {
     let mut docs = start!(cloud, "docs");
     let description = docs.invoke(&request("GET", "/openapi.json", None)).await.unwrap();
     assert!(body(&description)["paths"]["/api/v1/dialout"].is_object());
-    assert_eq!(docs.invoke(&request("GET", "/docs/", None)).await.unwrap()["statusCode"], 200);
+    let moved = docs.invoke(&request("GET", "/docs", None)).await.unwrap();
+    // From /prod/docs to /prod/docs/index.html.
+    assert_eq!(moved["multiValueHeaders"]["location"], json!(["docs/index.html"]), "{moved}");
+    for page in ["/docs/", "/docs/index.html"] {
+        assert_eq!(docs.invoke(&request("GET", page, None)).await.unwrap()["statusCode"], 200, "{page}");
+    }
 
     let mut admin = start!(cloud, "admin");
     let mut bot = request("POST", "/api/v1/admin/bots", Some(ADMIN_KEY));
@@ -172,6 +177,8 @@ async fn calls_docs_and_the_admin_api_answer() {
             .into();
     let made = admin.invoke(&bot).await.unwrap();
     assert_eq!(made["statusCode"], 201, "{made}");
+    // From /prod/api/v1/admin/bots.
+    assert_eq!(made["multiValueHeaders"]["location"], json!(["bots/b2"]), "{made}");
     assert!(!made["body"].as_str().unwrap().contains("s3cret"));
     let refused = admin.invoke(&request("GET", "/api/v1/admin/bots", Some(CLIENT_KEY))).await.unwrap();
     assert_eq!(refused["statusCode"], 403);
