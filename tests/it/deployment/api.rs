@@ -13,11 +13,13 @@ use super::document::{STACK, Template, many, root, text};
 
 /// API Gateway waits no longer for a function.
 const DEADLINE_MS: u64 = 29_000;
-const METHOD: &str = "x-amazon-apigateway-any-method";
-const INTEGRATION: &str = "x-amazon-apigateway-integration";
+/// What each route has in the place of methods.
+pub(super) const METHOD: &str = "x-amazon-apigateway-any-method";
+/// Where a method says which function it asks, and for how long.
+pub(super) const INTEGRATION: &str = "x-amazon-apigateway-integration";
 
 /// The API's definition, worked out.
-fn definition(template: &Template) -> Value {
+pub(super) fn definition(template: &Template) -> Value {
     let apis = template.of("AWS::Serverless::Api");
     let [(_, api)] = &apis[..] else { panic!("there are {} APIs", apis.len()) };
     api["DefinitionBody"].clone()

@@ -1,4 +1,4 @@
-//! Each function: its binary, settings, time, memory, log, place in the network, and when it runs.
+//! Each function: its binary, settings, log, and when it runs; what it is given is in `limits`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,23 +12,6 @@ use super::document::{STACK, Template, loose, many, root, text};
 
 /// Set for whoever serves HTTP, and read by `lambda_http` itself.
 const IGNORE_STAGE: &str = "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH";
-/// MB on the disk of who puts together a batch of recordings from checkpoints: ten messages, two hours of two channels of
-/// 8,000 samples a second each.
-const RECORDINGS_MB: u64 = 10 * 7200 * 2 * 8000 * 2 / 1_000_000;
-/// Binary, memory in MB, timeout in seconds, whether it is in the VPC: ARCHITECTURE.md says why.
-const FUNCTIONS: &[(&str, u64, u64, bool)] = &[
-    ("auth", 256, 5, false),
-    ("dialout", 512, 15, true),
-    ("calls", 256, 15, true),
-    ("admin", 512, 28, true),
-    ("fleet_health", 256, 5, false),
-    ("docs", 256, 10, false),
-    ("analyze", 512, 90, false),
-    ("push", 512, 60, false),
-    ("sweep", 256, 55, false),
-    ("reap", 512, 75, true),
-    ("retain", 512, 900, false),
-];
 
 /// The variables that each binary reads, as `functions/settings.tsv` has them from the code.
 fn read_by_each() -> BTreeMap<String, BTreeSet<String>> {
@@ -41,7 +24,8 @@ fn read_by_each() -> BTreeMap<String, BTreeSet<String>> {
     all
 }
 
-fn binary_of(template: &Template, id: &str) -> String {
+/// The binary that a function is built from.
+pub(super) fn binary_of(template: &Template, id: &str) -> String {
     text(&template.document["Resources"][id]["Metadata"]["BuildProperties"]["Binary"]).to_owned()
 }
 
@@ -106,7 +90,7 @@ fn variables(template: &Template) -> Vec<String> {
         faults
             .extend(set.difference(&wanted).map(|name| format!("{name} is set for {binary}, which does not read it")));
     }
-    if read.len() != FUNCTIONS.len() {
+    if read.len() != template.of("AWS::Serverless::Function").len() {
         faults.push(format!("settings are known of {:?} only", read.keys()));
     }
     faults
@@ -192,45 +176,6 @@ fn without_a_parameter_every_setting_is_what_the_programs_take_without_it() {
             ("/Parameters/EgressAllowHttp/Default", json!("true"), "RINGFLEET_EGRESS_ALLOW_HTTP"),
             ("/Resources/PushFunction/Properties/Environment/Variables/RINGFLEET_NAMES_PREFIX", json!("x-"), "PREFIX"),
             ("/Resources/PushFunction/Properties/Environment/Variables/RINGFLEET_X", json!("x"), "nobody knows"),
-        ],
-    );
-}
-
-fn sizes(template: &Template) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (id, function) in template.of("AWS::Serverless::Function") {
-        let binary = binary_of(template, id);
-        let Some((_, memory, timeout, in_vpc)) = FUNCTIONS.iter().find(|(known, ..)| *known == binary) else {
-            faults.push(format!("{binary} has no line among FUNCTIONS"));
-            continue;
-        };
-        same(&mut faults, &format!("memory of {binary}"), &function["MemorySize"], &json!(memory));
-        same(&mut faults, &format!("timeout of {binary}"), &function["Timeout"], &json!(timeout));
-        let disk = function["EphemeralStorage"]["Size"].as_u64().unwrap_or(512);
-        if ["analyze", "push"].contains(&binary.as_str()) && disk < RECORDINGS_MB {
-            faults.push(format!("{binary} has {disk} MB for recordings of {RECORDINGS_MB}"));
-        }
-        let network = json!({
-            "SubnetIds": ["<PrivateSubnetA>", "<PrivateSubnetB>"], "SecurityGroupIds": ["<LambdaSecurityGroup>"],
-        });
-        let network = if *in_vpc { network } else { Value::Null };
-        let found = function.get("VpcConfig").unwrap_or(&Value::Null);
-        same(&mut faults, &format!("the network of {binary}"), found, &network);
-    }
-    faults
-}
-
-#[test]
-fn memory_time_and_network_of_each_function_are_as_stated() {
-    let in_vpc = json!({"SubnetIds": ["<PrivateSubnetA>"], "SecurityGroupIds": ["<LambdaSecurityGroup>"]});
-    check(
-        sizes,
-        &[
-            ("/Resources/PushFunction/Properties/MemorySize", json!(128), "memory of push"),
-            ("/Resources/DialoutFunction/Properties/Timeout", json!(5), "timeout of dialout"),
-            ("/Resources/PushFunction/Properties/EphemeralStorage", Value::Null, "push has 512 MB for recordings"),
-            ("/Resources/PushFunction/Properties/VpcConfig", in_vpc, "the network of push"),
-            ("/Resources/ReapFunction/Properties/VpcConfig", Value::Null, "the network of reap"),
         ],
     );
 }

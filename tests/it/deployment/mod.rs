@@ -8,6 +8,7 @@ mod data;
 mod document;
 mod fleet;
 mod functions;
+mod limits;
 mod network;
 mod powers;
 
