@@ -58,3 +58,44 @@ pub fn words(text: &str) -> String {
     let kept: String = kept.chars().map(|c| if c.is_alphanumeric() || c == '\'' { c } else { ' ' }).collect();
     kept.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+/// Whether so many words of `said` are in `heard`, in their order, that a person would have understood it: a recogniser
+/// takes one word for another that sounds the same ("loan", "lone"), and writes numbers as it likes.
+pub fn got_across(said: &str, heard: &str) -> bool {
+    let (said, heard) = (words(said), words(heard));
+    let (said, heard): (Vec<_>, Vec<_>) = (said.split(' ').collect(), heard.split(' ').collect());
+    5 * longest_common(&said, &heard) >= 3 * said.len()
+}
+
+/// How many words both have in the same order.
+fn longest_common(a: &[&str], b: &[&str]) -> usize {
+    let mut row = vec![0; b.len() + 1];
+    for x in a {
+        let mut diagonal = 0;
+        for (j, y) in b.iter().enumerate() {
+            let above = std::mem::replace(&mut diagonal, row[j + 1]);
+            row[j + 1] = if x == y { above + 1 } else { row[j + 1].max(row[j]) };
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gets_across() {
+        let said = "Hello Rahul Sharma, this is about your loan LN123456.";
+        for (heard, expect) in [
+            ("hello rahul sharma this is about your lone ln 123 456 i will call again", true),
+            ("hello rahul charmer this is about you loan", true),
+            ("this is about your loan", false),
+            ("loan your about is this sharma rahul hello", false),
+            ("", false),
+        ] {
+            assert_eq!(got_across(said, heard), expect, "{heard}");
+        }
+        assert!(got_across("Have a nice day.", "and have a nice day") && !got_across("Have a nice day.", "day"));
+    }
+}

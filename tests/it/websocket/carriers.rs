@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ringfleet_tests::audio::Speech;
-use ringfleet_tests::ears::{can_understand, understand};
+use ringfleet_tests::ears::{can_understand, got_across, understand};
 use ringfleet_tests::platform::Setup;
 use ringfleet_tests::ws::caller::{Caller, When};
 use ringfleet_tests::ws::carrier::{CALLER, Carrier, DID, all};
@@ -88,7 +88,8 @@ async fn side_by_side(
 
 /// What the far end saw and heard.
 fn judge(carrier: &dyn Carrier, called: &Called, understood: &str) -> Result<()> {
-    ensure!(understood.contains("tomorrow") && understood.contains("nice day"), "the caller understood {understood:?}");
+    let said = "Can you pay tomorrow? Thank you very much, and have a nice day.";
+    ensure!(got_across(said, understood), "the caller understood {understood:?}");
     // The end of the second question was never played.
     ensure!(!understood.contains("paper"), "the bot was not to be interrupted: {understood:?}");
     let (clears, marks, hung_up) = (called.clears, called.marks, called.hung_up);
