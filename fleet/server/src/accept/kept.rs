@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_millis(700);
 /// Keeps what the dialout brought, so that a server lost before its first checkpoint does not take it along.
 pub(super) async fn variables(node: &Node, row: &mut CallRow, variables: Option<&RawValue>) {
     let Some(variables) = variables else { return };
-    if let Some(text) = keep(node, row, CallObjects::of(row).variables(), variables.get().to_owned()).await {
+    if let Some(text) = keep(node, row, CallObjects::of(row).variables(), variables.get()).await {
         row.brought.get_or_insert_default().variables = Some(text);
     }
     domain::failpoint!("accept.variables");
@@ -32,7 +32,7 @@ pub(super) async fn custom(node: &Node, row: &mut CallRow, custom: &Fields) {
     }
     match serde_json::to_string(custom) {
         Ok(json) => {
-            if let Some(text) = keep(node, row, CallObjects::of(row).custom(), json).await {
+            if let Some(text) = keep(node, row, CallObjects::of(row).custom(), &json).await {
                 row.brought.get_or_insert_default().custom = Some(text);
             }
         }
@@ -42,7 +42,7 @@ pub(super) async fn custom(node: &Node, row: &mut CallRow, custom: &Fields) {
 }
 
 /// Puts it into the bucket; what that did not take is given back for the row.
-async fn keep(node: &Node, row: &CallRow, key: String, json: String) -> Option<Personal<String>> {
+async fn keep(node: &Node, row: &CallRow, key: String, json: &str) -> Option<Personal<String>> {
     let put = node.ports.objects.put(&key, "application/json", Bytes::copy_from_slice(json.as_bytes()));
     if matches!(tokio::time::timeout(LIMIT, put).await, Ok(Ok(()))) {
         return None;
@@ -52,7 +52,7 @@ async fn keep(node: &Node, row: &CallRow, key: String, json: String) -> Option<P
         return None;
     }
     tracing::warn!(call.id = %row.call_id, "the bucket is slow: what the call was begun with is kept in its row");
-    Some(Personal(json))
+    Some(Personal(json.to_owned()))
 }
 
 /// Of a call that never was, nothing personal stays. (Another server's row has the same variables under the same key.)
