@@ -14,6 +14,9 @@ pub enum IdError {
     Length(usize),
     #[error("an id has only the characters [A-Za-z0-9._-]; found {0:?}")]
     Character(char),
+    /// Programs that tidy addresses take `.` and `..` for steps between folders: nobody could reach the thing.
+    #[error("an id does not begin with a dot")]
+    LeadingDot,
     #[error("a call id is a UUID")]
     NotUuid,
 }
@@ -25,6 +28,7 @@ fn check_slug(text: &str) -> Result<(), IdError> {
     }
     match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
         Some(c) => Err(IdError::Character(c)),
+        None if text.starts_with('.') => Err(IdError::LeadingDot),
         None => Ok(()),
     }
 }
@@ -33,12 +37,12 @@ macro_rules! slug_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-        #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+        #[schema(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
-            /// Reads an id of 1–64 characters of `[A-Za-z0-9._-]`.
+            /// Reads an id of 1–64 characters of `[A-Za-z0-9._-]`, the first of them no dot.
             ///
             /// # Errors
             /// Says which rule the text breaks.
@@ -167,6 +171,10 @@ mod tests {
         check(&"x".repeat(65), Err(IdError::Length(65)));
         check("a b", Err(IdError::Character(' ')));
         check("bot/1", Err(IdError::Character('/')));
+        for text in [".", "..", ".bot"] {
+            check(text, Err(IdError::LeadingDot));
+        }
+        check("bot.", Ok(()));
     }
 
     #[test]

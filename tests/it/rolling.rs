@@ -279,7 +279,6 @@ fn check_looks(looks: &[Seen], calls: &[Row], ups: &[Up]) -> Result<()> {
         right(RIGHT_AT_LAST)?;
         late.extend(right(RIGHT_WITHIN).err());
     }
-    println!("{} of {} looks saw what was right more than {RIGHT_WITHIN:?} before", late.len(), looks.len());
     ensure!(100 * late.len() <= LATE_OF_100 * looks.len(), "{} of {} looks: {late:?}", late.len(), looks.len());
     Ok(())
 }
