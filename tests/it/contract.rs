@@ -10,14 +10,15 @@ use ringfleet_tests::crm::Crm;
 use ringfleet_tests::platform::{ADMIN_KEY, Platform, Setup};
 use ringfleet_tests::process::{Process, command};
 use ringfleet_tests::sipp::Sipp;
+use ringfleet_tests::still::held;
 use ringfleet_tests::subjects::{VARIABLES, bot, trunk};
 use ringfleet_tests::{gate, tools};
 use serde_json::{Value, json};
 
 const CALL: Duration = Duration::from_secs(60);
 /// Some thousands of requests.
-const SCHEMATHESIS: Duration = Duration::from_secs(480);
-const PYTHON: Duration = Duration::from_secs(60);
+const SCHEMATHESIS: Duration = Duration::from_secs(900);
+const PYTHON: Duration = Duration::from_secs(120);
 
 /// No 5xx, no status and no body that the description does not have.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,7 +27,7 @@ async fn schemathesis_finds_no_answer_that_is_not_described() {
         return;
     }
     let _turn = gate::whole().await;
-    described().await.unwrap();
+    held("schemathesis", described).await.unwrap();
 }
 
 async fn described() -> Result<()> {

@@ -14,7 +14,7 @@ use ringfleet_tests::{gate, ports, tools};
 use serde_json::json;
 
 const CALL: Duration = Duration::from_secs(90);
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const HOLD: &str = "RecordLifecycleActionHeartbeat";
 const COMPLETE: &str = "CompleteLifecycleAction";
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 const CALL: Duration = Duration::from_secs(90);
 /// A message that was lost with its queue is found again when the analyzer's lease is over.
 const PUSH: Duration = Duration::from_secs(90);
-/// By then both have spoken; checkpoints come every second.
+/// By then both have spoken.
 const TALKED: Duration = Duration::from_secs(8);
 
 /// A call under way: answered, with a voice on the line, and not about to end by itself.
@@ -29,9 +29,9 @@ struct Live {
     call: String,
     secret: String,
     voice: Speech,
-    /// When it was seen to be answered.
-    answered: Instant,
-    /// From then to its server's death.
+    /// Before it was asked for: what is seen of its answer may be seen late.
+    asked: Instant,
+    /// From then to its server's death: it can't have lasted longer.
     lasted: Duration,
 }
 
@@ -45,17 +45,19 @@ async fn live() -> Result<Live> {
     let sipp = Sipp::start("talk-until-bye", &[("AUDIO", &audio.display().to_string())])?;
     let stored = platform.api.create(&trunk("line", sipp.port), &bot("bot", "line", &crm.url("/crm"))).await?;
     let secret = stored["push"]["secret"].as_str().context("no secret")?.to_owned();
+    let asked = Instant::now();
     let call = platform.api.dialout("bot", VARIABLES).await?;
     platform.api.reached(&call, "answered", CALL).await?;
     let answered = Instant::now();
     until("the call has lasted", CALL, || async { Ok((answered.elapsed() >= TALKED).then_some(())) }).await?;
-    Ok(Live { platform, server, sipp, crm, call, secret, voice, answered, lasted: answered.elapsed() })
+    platform.api.checkpointed(&call, 2, CALL).await?;
+    Ok(Live { platform, server, sipp, crm, call, secret, voice, asked, lasted: asked.elapsed() })
 }
 
 impl Live {
     /// kill -9 of the server that has the call.
     async fn kill_server(&mut self) -> Result<()> {
-        self.lasted = self.answered.elapsed();
+        self.lasted = self.asked.elapsed();
         self.server.kill().await
     }
 
@@ -81,7 +83,7 @@ impl Live {
         let (length, most) = (wav.seconds(), self.lasted.as_secs_f64() + 3.0);
         ensure!((at_least..most).contains(&length), "{length} s were saved of {} s", self.lasted.as_secs_f64());
         let (like, at) = likeness(&wav.left, &self.voice.samples);
-        ensure!(like > 0.85, "the customer's side is like the customer by {like:.2} at {at:.1} s");
+        ensure!(like > 0.75, "the customer's side is like the customer by {like:.2} at {at:.1} s");
         let spoken = audible_seconds(&wav.right);
         ensure!(spoken > 1.0 || !tools::has("flite"), "{spoken} s of the bot's voice");
         let talked = result["call_duration_seconds"].as_f64().context("no duration")?;
@@ -160,7 +162,10 @@ async fn a_platform_that_is_killed_tells_its_results_after_it_comes_back() {
     let _turn = gate::part().await;
     let test = async {
         let crm = Crm::start().await?;
-        let mut platform = Platform::start(Setup { deaf: true, ..Setup::default() }).await?;
+        // Tries for longer than three calls take on any machine: nobody has given up when the CRM takes them.
+        let retry = format!("periods.retry=[{}]", ["\"4s\""; 40].join(","));
+        let setup = Setup { deaf: true, ..Setup::default() }.with(&[retry.as_str()]);
+        let mut platform = Platform::start(setup).await?;
         // The CRM takes nothing until the platform was killed: whatever counts came after.
         crm.always(Some(Answer::Status(503)));
         let mut calls = Vec::new();

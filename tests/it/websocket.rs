@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 const CALL: Duration = Duration::from_secs(120);
 const PUSH: Duration = Duration::from_secs(60);
 /// From a message to what the platform answers, on a busy machine.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// A platform, a CRM that its bots tell, and a key for all of them.
 struct World {
@@ -191,6 +191,6 @@ async fn check_recording(world: &World, result: &Value, voice: &Speech) -> Resul
     // A dialler on a busy machine sends in bursts, and the recording has what came when it came.
     ensure!(customer > 0.4 && crosstalk < 0.2, "likeness to the customer: left {customer:.2}, right {crosstalk:.2}");
     ensure!(bot > 1.0, "{bot} s of the bot's voice are recorded");
-    ensure!((wav.seconds() - talked).abs() < 0.7, "{:.2} s are recorded of {talked:.2} s", wav.seconds());
+    ensure!((wav.seconds() - talked).abs() < 1.5, "{:.2} s are recorded of {talked:.2} s", wav.seconds());
     Ok(())
 }

@@ -15,10 +15,10 @@ use ringfleet_tests::platform::{FleetServer, ServerSetup};
 use ringfleet_tests::wait::until;
 use ringfleet_tests::{gate, tools};
 
-const CALL: Duration = Duration::from_secs(60);
+const CALL: Duration = Duration::from_secs(90);
 /// An orphan is looked for every 30 s and is 30 s old before it is one.
 const SETTLED: Duration = Duration::from_secs(180);
-const SLOTS: Duration = Duration::from_secs(15);
+const SLOTS: Duration = Duration::from_secs(60);
 
 /// One server, with a proxy between it and the stores.
 struct World {

@@ -1,4 +1,5 @@
-//! The platform's HTTP API as a client sees it. It must never retry: a test counts what happens.
+//! The platform's HTTP API as a client sees it. [`Api::ask`] must never retry: a test counts what happens. Whoever wants
+//! something done does as the API's description says: an answer 503 is asked for again.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,12 +9,15 @@ use bytes::Bytes;
 use reqwest::{Certificate, Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::tools::note;
 use crate::wait::until;
 use crate::wav::Wav;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A call's end is its result's start: reading it takes no longer than a busy machine takes to write it.
 const SETTLED: Duration = Duration::from_secs(60);
+/// Stores that stand still with their machine, or a fleet that was not heard of for a moment: after so long it is no moment.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// The number that all tests dial.
 pub const DIALLED: &str = "+919876543210";
@@ -108,9 +112,25 @@ impl Api {
     }
 
     async fn good(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let (status, value) = self.ask(method, path, body).await?;
+        let (status, value) = self.settled(method, path, body).await?;
         ensure!(status.is_success(), "{path} answered {status}: {value}");
         Ok(value)
+    }
+
+    /// As [`Api::ask`], and again while the answer is that a store does not answer.
+    ///
+    /// # Errors
+    /// As [`Api::ask`], or that is all that is ever answered.
+    pub async fn settled(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
+        until(format!("an answer to {method} {path}"), AGAIN, || async {
+            let (status, value) = self.ask(method.clone(), path, body).await?;
+            let away = status == StatusCode::SERVICE_UNAVAILABLE && value["code"] == "unavailable";
+            if away {
+                note(&format!("{method} {path} was answered {status}, and is asked again: {value}"));
+            }
+            Ok((!away).then_some((status, value)))
+        })
+        .await
     }
 
     /// Creates a trunk and a bot that uses it; answers the bot as stored, with the secret that was minted for its push.
@@ -122,20 +142,28 @@ impl Api {
         self.post("/api/v1/admin/bots", bot).await
     }
 
-    /// Places a call; its id. `variables` is JSON text: numbers must arrive as they were written.
+    /// Places a call; its id. `variables` is JSON text: numbers must arrive as they were written. A fleet whose heartbeats
+    /// stood still with their machine has room again in a moment.
     ///
     /// # Errors
-    /// It is refused, or the answer is not exactly the promised one.
+    /// It is refused for good, or the answer is not exactly the promised one.
     pub async fn dialout(&self, bot: &str, variables: &str) -> Result<String> {
         let body = format!(r#"{{"bot_id":"{bot}","to_number":"{DIALLED}","variables":{variables}}}"#);
-        let request = self.http.post(format!("{}/api/v1/dialout", self.url)).header("x-api-key", &self.key);
-        let response = request.header("content-type", "application/json").body(body).send().await?;
-        let status = response.status();
-        let answer: Value = response.json().await?;
-        ensure!(status == StatusCode::OK, "the dialout was answered {status}: {answer}");
-        let id = answer["call_id"].as_str().context("no call_id")?.to_owned();
-        ensure!(answer == json!({"status": "ok", "call_id": id}), "the answer to a dialout is {answer}");
-        Ok(id)
+        until("a dialout that is taken", AGAIN, || async {
+            let request = self.http.post(format!("{}/api/v1/dialout", self.url)).header("x-api-key", &self.key);
+            let response = request.header("content-type", "application/json").body(body.clone()).send().await?;
+            let status = response.status();
+            let answer: Value = response.json().await?;
+            if status == StatusCode::SERVICE_UNAVAILABLE && answer["code"] == "no_capacity" {
+                note(&format!("a dialout of {bot} found no room, and is asked for again: {answer}"));
+                return Ok(None);
+            }
+            ensure!(status == StatusCode::OK, "the dialout was answered {status}: {answer}");
+            let id = answer["call_id"].as_str().context("no call_id")?.to_owned();
+            ensure!(answer == json!({"status": "ok", "call_id": id}), "the answer to a dialout is {answer}");
+            Ok(Some(id))
+        })
+        .await
     }
 
     /// A call as it is now.
@@ -144,6 +172,22 @@ impl Api {
     /// There is none.
     pub async fn call(&self, id: &str) -> Result<Value> {
         self.get(&format!("/api/v1/calls/{id}")).await
+    }
+
+    /// Waits until a live call has so many checkpoints more than it has now: the last of them was begun after this one was
+    /// asked for, if there are two.
+    ///
+    /// # Errors
+    /// They do not come.
+    pub async fn checkpointed(&self, id: &str, more: u64, within: Duration) -> Result<()> {
+        let path = format!("/api/v1/admin/calls/{id}");
+        let count =
+            async || Ok::<_, anyhow::Error>(self.get(&path).await?["call"]["checkpoints"].as_u64().unwrap_or(0));
+        let before = count().await?;
+        until(format!("{more} checkpoints of call {id} after {before}"), within, || async {
+            Ok((count().await? >= before + more).then_some(()))
+        })
+        .await
     }
 
     /// Waits until a call is in a state, or beyond it.

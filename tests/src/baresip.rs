@@ -16,7 +16,7 @@ use crate::process::Process;
 
 const MODULES: &str = "/usr/lib/baresip/modules";
 const MEDIA_PORTS: u16 = 20;
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(90);
 
 /// A running baresip.
 #[derive(Debug)]

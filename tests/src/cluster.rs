@@ -80,7 +80,8 @@ impl Cluster {
     /// Something does not become ready.
     pub async fn start(stores: Platform, endpoint: Option<&str>, crm: Crm, crm_url: Option<String>) -> Result<Self> {
         let setup = Setup { external: true, deaf: true, http: ports::one()?, ..stores.joined(endpoint)? };
-        let functions = Platform::start(setup).await?;
+        // Whoever stands still for long enough is taken for lost, and whatever comes of it must be right.
+        let functions = Platform::start(setup.with(&["periods.reap_stale=3s"])).await?;
         let crm_url = crm_url.unwrap_or_else(|| crm.url(""));
         let cluster = Self { stores, functions, carrier: Carrier::start()?, crm, crm_url, placed: AtomicU32::new(0) };
         for callee in Callee::ALL {

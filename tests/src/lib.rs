@@ -21,6 +21,7 @@ pub mod platform;
 pub mod ports;
 pub mod process;
 pub mod sipp;
+pub mod still;
 pub mod subjects;
 pub mod tools;
 pub mod wait;

@@ -20,12 +20,11 @@ pub fn block(count: u16) -> Result<u16> {
     // Test processes that run side by side begin at different places.
     let start = (std::process::id() as u16).wrapping_mul(97) % (LAST - FIRST);
     let _ = NEXT.compare_exchange(0, FIRST + (start & !1), Ordering::Relaxed, Ordering::Relaxed);
+    // At the end it goes on at the beginning, for whoever comes there first.
+    let begin = |next: u16| if (FIRST..=LAST - count).contains(&next) { next } else { FIRST };
     for _ in 0..2000 {
-        let first = NEXT.fetch_add(count, Ordering::Relaxed);
-        if first > LAST - count || first < FIRST {
-            NEXT.store(FIRST, Ordering::Relaxed);
-            continue;
-        }
+        let before = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| Some(begin(next) + count));
+        let first = begin(before.unwrap_or(FIRST));
         if (first..first + count).all(is_free) {
             return Ok(first);
         }

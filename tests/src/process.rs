@@ -20,6 +20,8 @@ use crate::wait::{until, within};
 const LAST_LINES: usize = 80;
 /// From a signal to the end.
 const END: Duration = Duration::from_secs(60);
+/// From a program's end to that of what it said.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Runs a command until it ends or standard input does; whoever outlives the asking by ten seconds is killed, and so are the
 /// children that it leaves behind.
 const LEASH: &str = r#"exec 3<&0; setsid "$@" 3<&- & child=$!
@@ -268,7 +270,7 @@ impl Lines {
 
     /// Waits for the stream's end; a grandchild may hold it open for longer than anybody cares.
     async fn close(&mut self) {
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.count.wait_for(|_| false)).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.count.wait_for(|_| false)).await;
     }
 
     fn text(&self) -> String {

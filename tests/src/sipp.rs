@@ -52,6 +52,20 @@ impl Message {
     }
 }
 
+/// Requests of a method that came from the product. A retransmission is none: on a machine that stood still for half a second
+/// there is one of each (RFC 3261 §17.1), with the same bytes.
+pub fn requests<'a>(trace: &'a [Message], method: &str) -> Vec<&'a Message> {
+    let start = format!("{method} ");
+    let came = trace.iter().filter(|message| message.received && message.start_line().starts_with(&start));
+    let mut first: Vec<&Message> = Vec::new();
+    for message in came {
+        if first.iter().all(|known| known.text.trim_end() != message.text.trim_end()) {
+            first.push(message);
+        }
+    }
+    first
+}
+
 impl Sipp {
     /// Starts `scenario` of `peers/sipp`, with `@NAME@` replaced by values.
     ///
@@ -198,6 +212,20 @@ mod tests {
             [(true, "ACK sip:a@b SIP/2.0"), (false, "SIP/2.0 200 OK")]
         );
         assert_eq!(found[0].header("cseq"), Some("1 ACK"));
+    }
+
+    #[test]
+    fn retransmissions_are_no_requests() {
+        let message = |received: bool, text: &str| Message { received, text: text.to_owned() };
+        let trace = [
+            message(true, "BYE sip:a@b SIP/2.0\r\nCSeq: 1 BYE\r\n\r\n"),
+            message(true, "BYE sip:a@b SIP/2.0\r\nCSeq: 1 BYE\r\n\r\n\n"),
+            message(false, "BYE sip:a@b SIP/2.0\r\nCSeq: 7 BYE\r\n\r\n"),
+            message(true, "BYE sip:a@b SIP/2.0\r\nCSeq: 2 BYE\r\n\r\n"),
+        ];
+        let found: Vec<_> = requests(&trace, "BYE").iter().map(|m| m.header("cseq")).collect();
+        assert_eq!(found, [Some("1 BYE"), Some("2 BYE")]);
+        assert!(requests(&trace, "CANCEL").is_empty());
     }
 
     #[test]

@@ -111,8 +111,6 @@ async fn bench() {
     cloud.open_server().await;
     let mut table = "| function | first poll, ms | first invoke, ms | warm, ms | own CPU warm, ms | RSS, MiB | binary, MiB | zipped, MiB |\n|---|---|---|---|---|---|---|---|\n".to_owned();
     for (name, event) in events() {
-        // Fresh, whatever the others took.
-        cloud.open_server().await;
         let program = binaries.join(name).join("bootstrap");
         let binary = std::fs::read(&program).unwrap();
         let measured = measure(&program, &cloud, &event).await;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,6 +12,7 @@ use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::api_key::{ApiKey, ApiKeyRow, BotScope, Role};
+use domain::fleet::ServerRow;
 use domain::ids::{Epoch, KeyId, ServerId};
 use domain::ports::Tables;
 use infra::aws::{Clients, connect};
@@ -115,7 +117,8 @@ impl Cloud {
         self.tables.trunks.put(&serde_json::from_value(trunk).unwrap(), None).await.unwrap();
     }
 
-    /// A fleet server with ten slots, four of them taken, that accepts every call.
+    /// A fleet server with ten slots, four of them taken, that accepts every call. Its heart beats for as long as the test:
+    /// however slow that is, nobody takes the server for a silent one.
     pub(crate) async fn open_server(&self) {
         let api = Router::new().route("/calls", post(async || Json(json!({"answer": "accepted"}))));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -124,7 +127,18 @@ impl Cloud {
         let row = json!({"server_id": ServerId::parse("server-1").unwrap(), "epoch": Epoch(1), "address": address.to_string(),
             "ws_url": "", "sip": "", "group": "mumbai", "calls": 4, "max": 10, "free": 6, "trunk_calls": {},
             "draining": false, "version": "0", "heartbeat_at": Timestamp::now()});
-        self.tables.servers.heartbeat(&serde_json::from_value(row).unwrap()).await.unwrap();
+        let mut row: ServerRow = serde_json::from_value(row).unwrap();
+        self.tables.servers.heartbeat(&row).await.unwrap();
+        let servers = self.tables.servers.clone();
+        tokio::spawn(async move {
+            let mut beats = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                beats.tick().await;
+                row.heartbeat_at = Timestamp::now();
+                // The next one comes soon, or the tables have ended with the test.
+                let _ = servers.heartbeat(&row).await;
+            }
+        });
     }
 }
 

@@ -14,7 +14,7 @@ use infra::dynamodb::stores;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::{World, at, new_call_id, run};
+use crate::world::{World, at, new_call_id, patient, run};
 use crate::{bots, calls, deliveries, endpoints, idempotency, keys, servers};
 
 /// Stores behind a wire on which the next answer can be lost.
@@ -45,7 +45,8 @@ async fn wire(world: &World) -> Wire {
             tokio::spawn(carry(client, server, Arc::clone(&losing)));
         }
     });
-    let clients = connect(&AwsConfig { endpoint: Some(format!("http://{address}")), ..world.aws.clone() }).await;
+    let mut clients = connect(&AwsConfig { endpoint: Some(format!("http://{address}")), ..world.aws.clone() }).await;
+    clients.dynamodb = patient(&clients.dynamodb);
     Wire { stores: stores(&clients, &world.names), lose }
 }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use domain::ids::{BotId, CallId};
 use domain::ports::{Entropy, Tables};
 use infra::aws::{Clients, connect};
@@ -44,11 +46,20 @@ async fn start() -> World {
         Ok(endpoint) => AwsConfig { endpoint: Some(endpoint), ..AwsConfig::default() },
         Err(_) => embedded().await,
     };
-    let clients = connect(&aws).await;
+    let mut clients = connect(&aws).await;
+    clients.dynamodb = patient(&clients.dynamodb);
     let shards = Shards { calls: 3, deliveries: 3, servers: 3 };
     let names = Names::new(&NamesConfig { prefix: format!("rf-{:08x}-", OsEntropy.dice()), bucket: None, shards });
     ensure(&clients, &names).await.unwrap();
     World { stores: stores(&clients, &names), aws, clients, names }
+}
+
+/// The same tables, waited for: a disk that stands still for some seconds is no answer of theirs.
+pub(crate) fn patient(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
+    let minute = Duration::from_secs(60);
+    let timeouts = TimeoutConfig::builder().connect_timeout(minute).operation_attempt_timeout(minute);
+    let timeouts = timeouts.operation_timeout(minute * 2).build();
+    aws_sdk_dynamodb::Client::from_conf(client.config().to_builder().timeout_config(timeouts).build())
 }
 
 async fn embedded() -> AwsConfig {

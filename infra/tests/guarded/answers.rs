@@ -12,49 +12,60 @@ use crate::internet::{Internet, NobodyAnswers, OK, Play, loopback, request};
 
 const DNS: &str = "crm.test=93.184.216.34";
 
+/// For what does not come.
 fn brief(url: &str) -> OutboundRequest {
     OutboundRequest { total_timeout: Duration::from_millis(500), ..request(url) }
 }
 
 async fn check(play: Play, expect: fn(&Result<OutboundAnswer, OutboundError>) -> bool) {
+    check_of(request("https://crm.test/"), play, expect).await;
+}
+
+async fn check_of(wanted: OutboundRequest, play: Play, expect: fn(&Result<OutboundAnswer, OutboundError>) -> bool) {
     let shown = format!("{play:.80?}");
     let net = Internet::start([play]).await;
-    let said = net.client(EgressPolicy::default(), DNS).send(brief("https://crm.test/")).await;
+    let said = net.client(EgressPolicy::default(), DNS).send(wanted).await;
     assert!(expect(&said), "{}: {:.200}", &shown[..shown.len().min(80)], format!("{said:?}"));
 }
 
 #[tokio::test]
 async fn what_goes_wrong_is_named() {
-    check(Play::Silence, |said| *said.as_ref().unwrap_err() == OutboundError::Timeout).await;
+    let url = "https://crm.test/";
+    check_of(brief(url), Play::Silence, |said| *said.as_ref().unwrap_err() == OutboundError::Timeout).await;
     check(Play::text(""), |said| matches!(said, Err(OutboundError::Broken(_)))).await;
     check(Play::Reset, |said| matches!(said, Err(OutboundError::Broken(_)))).await;
     check(Play::text("hello, this is HTTP/0.9"), |said| matches!(said, Err(OutboundError::Broken(_)))).await;
     check(Play::text("HTTP/1.1 2000 OK\r\n\r\n"), |said| matches!(said, Err(OutboundError::Broken(_)))).await;
     let net = Internet::start([Play::text(OK)]).await;
-    let said = net.client(EgressPolicy::default(), "other.test=93.184.216.34").send(brief("https://crm.test/")).await;
+    let said = net.client(EgressPolicy::default(), "other.test=93.184.216.34").send(request(url)).await;
     assert!(matches!(said, Err(OutboundError::Dns(_))), "{said:?}");
 }
 
 #[tokio::test]
 async fn slow_servers_end_with_the_whole_time_limit() {
-    let pause = Duration::from_millis(100);
+    let (url, pause) = ("https://crm.test/", Duration::from_millis(100));
     let timeout: fn(&Result<OutboundAnswer, OutboundError>) -> bool =
         |said| *said.as_ref().unwrap_err() == OutboundError::Timeout;
-    check(Play::Drip(OK.as_bytes().to_vec(), pause), timeout).await;
+    check_of(brief(url), Play::Drip(OK.as_bytes().to_vec(), pause), timeout).await;
     // Interim answers are none.
     let early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
-    check(Play::Endless(Vec::new(), early.to_vec()), |said| {
+    check_of(brief(url), Play::Endless(Vec::new(), early.to_vec()), |said| {
         matches!(said, Err(OutboundError::Timeout | OutboundError::Broken(_)))
     })
     .await;
     // Once the status is known the try is answered, however slow the body is.
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n";
     let net = Internet::start([Play::Hang(head.to_vec())]).await;
-    let said = net.client(EgressPolicy::default(), DNS).send(brief("https://crm.test/")).await;
+    let known = OutboundRequest { total_timeout: Duration::from_secs(5), ..request(url) };
+    let said = net.client(EgressPolicy::default(), DNS).send(known).await;
     assert_eq!(said.unwrap().status, 200);
     // Nor does a name server that is silent hold up more than a connection may take.
     let wiring = Wiring { lookup: Arc::new(NobodyAnswers), ..net.wiring(DNS) };
-    let wanted = OutboundRequest { connect_timeout: Duration::from_millis(100), ..request("https://crm.test/") };
+    let wanted = OutboundRequest {
+        connect_timeout: Duration::from_millis(100),
+        total_timeout: Duration::from_secs(5),
+        ..request(url)
+    };
     let said = GuardedClient::with(EgressPolicy::default(), wiring).send(wanted).await;
     assert!(matches!(said, Err(OutboundError::Connect(_) | OutboundError::Timeout)), "{said:?}");
 }
@@ -77,7 +88,7 @@ async fn bombs_stay_small() {
     for encoding in ["gzip", "br", "deflate", "zstd"] {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\nconnection: close\r\n\r\n");
         let net = Internet::start([Play::Answer([head.as_bytes(), bomb].concat())]).await;
-        let said = net.client(EgressPolicy::default(), DNS).send(brief("https://crm.test/")).await.unwrap();
+        let said = net.client(EgressPolicy::default(), DNS).send(request("https://crm.test/")).await.unwrap();
         assert_eq!((said.status, &said.body[..2]), (200, &bomb[..2]), "{encoding}: as it came");
         assert_eq!(net.seen()[0].header("accept-encoding"), None, "and it was not asked for");
     }
@@ -158,7 +169,7 @@ async fn plain_http_reaches_listed_addresses_only() {
 #[tokio::test]
 async fn the_streaming_client_has_the_same_guard() {
     let net = Internet::start([Play::text(OK)]).await;
-    let limit = Duration::from_secs(5);
+    let limit = Duration::from_secs(60);
     let strict = client_with(EgressPolicy::default(), net.wiring(DNS), limit).unwrap();
     assert_eq!(strict.get("https://crm.test/").send().await.unwrap().status(), 200);
     let before = net.accepted();

@@ -14,7 +14,7 @@ use crate::plant::Plant;
 
 /// The next message; the queue is this test's alone.
 async fn next(consumer: &Consumer) -> infra::sqs::Received {
-    let mut received = consumer.receive(1, Duration::from_secs(10)).await.unwrap();
+    let mut received = consumer.receive(1, Duration::from_secs(20)).await.unwrap();
     assert_eq!(received.len(), 1);
     received.remove(0)
 }

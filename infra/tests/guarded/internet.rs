@@ -281,8 +281,9 @@ pub(crate) fn request(url: &str) -> OutboundRequest {
         url: url.to_owned(),
         headers: http::HeaderMap::new(),
         body: Bytes::from_static(b"{}"),
-        connect_timeout: Duration::from_secs(5),
-        total_timeout: Duration::from_secs(5),
+        // For what comes: a machine that stands still must not end it.
+        connect_timeout: Duration::from_secs(60),
+        total_timeout: Duration::from_secs(60),
         answer_limit: 1024,
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use domain::bot::Bot;
 use domain::call::{CallRow, Finisher, NextStep, Terminal};
 use domain::delivery::{Channel, DeliveryRow};
@@ -29,8 +30,10 @@ use serde_json::json;
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub(crate) const TOKEN: &str = "Bearer t0ken";
-/// In place of the 15 s of a real deployment.
-pub(crate) const TOTAL: Duration = Duration::from_secs(2);
+/// A try's time where it is to run out, in place of the 15 s of a real deployment.
+pub(crate) const SHORT: Duration = Duration::from_secs(2);
+/// Where it must not, on a machine that stands still for some seconds.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// A clock that stands still unless it is moved.
 struct SetClock(Mutex<Timestamp>);
@@ -51,6 +54,14 @@ pub(crate) struct Plant {
     _folder: tempfile::TempDir,
 }
 
+/// The same tables, waited for: a disk that stands still for some seconds is no answer of theirs.
+fn patient(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
+    let minute = Duration::from_secs(60);
+    let timeouts = TimeoutConfig::builder().connect_timeout(minute).operation_attempt_timeout(minute);
+    let timeouts = timeouts.operation_timeout(minute * 2).build();
+    aws_sdk_dynamodb::Client::from_conf(client.config().to_builder().timeout_config(timeouts).build())
+}
+
 impl Plant {
     pub(crate) async fn start(outbound: Arc<dyn Outbound>) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -67,7 +78,8 @@ impl Plant {
             access_key_id: Some("test".into()),
             secret_access_key: Some(SecretString::from("test")),
         };
-        let (clients, names) = (connect(&aws).await, Names::new(&NamesConfig::default()));
+        let (mut clients, names) = (connect(&aws).await, Names::new(&NamesConfig::default()));
+        clients.dynamodb = patient(&clients.dynamodb);
         ensure(&clients, &names).await.unwrap();
         let secrets_file = folder.path().join("fleet.json");
         create_if_absent(&secrets_file, &OsEntropy).unwrap();
@@ -78,7 +90,7 @@ impl Plant {
         let queues = SqsQueues::new(clients.sqs.clone(), &names);
         let stores = stores(&clients, &names);
         let mut settings = Settings::new("https://api.example.com");
-        settings.delivery.total = TOTAL;
+        settings.delivery.total = LONG;
         let platform = Platform {
             tables: stores,
             outside: Outside {
@@ -151,6 +163,13 @@ impl Plant {
         self.platform.outside.objects.put(&record, "application/json", "{}".into()).await.unwrap();
         functions::push::handle(&(&self.platform).into(), &Job { call_id: id, channel: None }).await.unwrap();
         id
+    }
+
+    /// What a try may last from now on.
+    pub(crate) fn give(&mut self, total: Duration) {
+        let mut settings = Settings::clone(&self.platform.settings);
+        settings.delivery.total = total;
+        self.platform.settings = Arc::new(settings);
     }
 
     /// One message of the queue for this delivery.

@@ -24,7 +24,7 @@ const CALL: Duration = Duration::from_secs(90);
 /// Through two queues and a retry.
 const PUSH: Duration = Duration::from_secs(120);
 /// The authorizer's answers are kept for 30 s.
-const REVOKED: Duration = Duration::from_secs(60);
+const REVOKED: Duration = Duration::from_secs(120);
 /// A schedule of a minute, and a server that is silent for as long as the deployment says.
 const REAPED: Duration = Duration::from_secs(240);
 

@@ -43,7 +43,7 @@ const BACK_OFF_MS: u64 = 1000;
 /// Slots of a server: more than its share of calls, so that dead servers leave room on the others.
 const SLOTS: u32 = 30;
 /// After the last fault.
-const SLOTS_FREE: Duration = Duration::from_secs(15);
+const SLOTS_FREE: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_secs(240);
 /// A try of a delivery is leased for this long: what it learnt is noted by then, or tried again.
 const LEASE: Duration = Duration::from_secs(30);

@@ -13,13 +13,17 @@ use ringfleet_tests::ws::proxy::BlackHole;
 use ringfleet_tests::ws::socket::{self, Socket, cut_off};
 use ringfleet_tests::{gate, tools};
 use serde_json::{Value, json};
-use tokio::time::interval;
+use tokio::time::{Instant, interval};
 
 use super::clients::client;
 use super::{ANSWER, World, talks};
 
 /// How long a peer may be silent, and what a busy machine adds to telling it.
 const FOUND: Duration = Duration::from_secs(90);
+/// So late a frame may be sent; on a machine that stood still for longer, nobody can say what a recording should hold.
+const LATE: Duration = Duration::from_millis(150);
+/// Calls that are held for one on which the machine did not stand still; the last one is judged anyhow.
+const TRIES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_breaks_ends_its_call_as_the_customers_with_the_whole_recording() {
@@ -31,35 +35,47 @@ async fn a_socket_that_breaks_ends_its_call_as_the_customers_with_the_whole_reco
 }
 
 async fn cut() -> Result<()> {
-    let world = World::start(Setup { deaf: true, ..Setup::default() }, &[talks("reset"), talks("closed")]).await?;
+    let bots: Vec<Value> =
+        (0..TRIES).flat_map(|n| [talks(&format!("reset-{n}")), talks(&format!("closed-{n}"))]).collect();
+    let world = World::start(Setup { deaf: true, ..Setup::default() }, &bots).await?;
     let voice = Speech::flite("I am in the middle of a sentence, and I never come to its end.")?;
-    for bot in ["reset", "closed"] {
-        let mut socket = world.answered(bot, bot).await?;
-        speak(&mut socket, &voice, 3.0).await?;
-        if bot == "reset" {
-            cut_off(socket)?;
-        } else {
-            // TCP is closed in good order, the WebSocket is not.
-            drop(socket);
+    for kind in ["reset", "closed"] {
+        for n in 0..TRIES {
+            let bot = format!("{kind}-{n}");
+            let mut socket = world.answered(&bot, &bot).await?;
+            let late = speak(&mut socket, &voice, 3.0).await?;
+            if kind == "reset" {
+                cut_off(socket)?;
+            } else {
+                // TCP is closed in good order, the WebSocket is not.
+                drop(socket);
+            }
+            let (push, result) = world.told(&bot).await?;
+            let body = push.json()?;
+            ensure!(body["ended_by"] == "customer" && body["why"] == "socket_lost", "{bot}: {body}");
+            let whole = check_whole(&world, &result, &voice, 3.0).await;
+            if whole.is_err() && late > LATE && n + 1 < TRIES {
+                tools::note(&format!("{bot}: a frame was {late:?} late; the call is held again"));
+                continue;
+            }
+            whole.with_context(|| format!("{bot}, at most {late:?} late: {result}"))?;
+            break;
         }
-    }
-    for bot in ["reset", "closed"] {
-        let (push, result) = world.told(bot).await?;
-        let body = push.json()?;
-        ensure!(body["ended_by"] == "customer" && body["why"] == "socket_lost", "{bot}: {body}");
-        check_whole(&world, &result, &voice, 3.0).await.with_context(|| format!("{bot}: {result}"))?;
     }
     world.stop().await
 }
 
-/// Sends the first seconds of a voice in real time.
-async fn speak(socket: &mut Socket, voice: &Speech, seconds: f64) -> Result<()> {
-    let mut ticks = interval(Duration::from_millis(20));
-    for frame in voice.samples.chunks_exact(FRAME).take((seconds * 50.0) as usize) {
+/// Sends the first seconds of a voice in real time; by how much a frame was late at the most.
+async fn speak(socket: &mut Socket, voice: &Speech, seconds: f64) -> Result<Duration> {
+    const TICK: Duration = Duration::from_millis(20);
+    let mut ticks = interval(TICK);
+    let (begun, mut late) = (Instant::now(), Duration::ZERO);
+    for (number, frame) in (0_u32..).zip(voice.samples.chunks_exact(FRAME).take((seconds * 50.0) as usize)) {
         ticks.tick().await;
+        late = late.max(begun.elapsed().saturating_sub(TICK * number));
         socket::send(socket, &Native::media(frame)).await?;
     }
-    Ok(())
+    Ok(late)
 }
 
 async fn check_whole(world: &World, result: &Value, voice: &Speech, seconds: f64) -> Result<()> {

@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use super::{ANSWER, PUSH, World, talks};
 
 /// Nothing decisive is waited for as long as this, and a busy machine's while.
-const UNDECIDED: Duration = Duration::from_secs(40);
+const UNDECIDED: Duration = Duration::from_secs(75);
 
 /// What is sent.
 enum Sent {

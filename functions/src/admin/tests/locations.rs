@@ -16,7 +16,7 @@ async fn what_was_made_is_where_its_location_says_below_any_address() {
     let key = json!({"name": "CRM", "bots": ["b1"]});
     for (list, member, body) in [
         ("bots", "bot_id", bot()),
-        ("bots", "bot_id", named(bot(), "bot_id", "..-_")),
+        ("bots", "bot_id", named(bot(), "bot_id", "_..-")),
         ("bots", "bot_id", named(bot(), "bot_id", "bots")),
         ("trunks", "trunk_id", trunk()),
         ("trunks", "trunk_id", named(trunk(), "trunk_id", "2.a_b-c")),

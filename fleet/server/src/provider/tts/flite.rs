@@ -126,12 +126,15 @@ mod tests {
         }
         let mut flite = Flite::new().unwrap();
         let spec = VoiceSpec::new(Engine::Flite, "slt");
-        let normal = flite.synthesise(&spec, "Hello there. How are you today?").unwrap();
+        // A machine that stands still for as long as a clause may take is no fault of flite's.
+        let mut said = |spec: &VoiceSpec| {
+            (0..3).find_map(|_| flite.synthesise(spec, "Hello there. How are you today?").ok()).unwrap()
+        };
+        let normal = said(&spec);
         let seconds = normal.samples.len() as f32 / normal.rate as f32;
         assert!((1.0..5.0).contains(&seconds), "{seconds}");
         assert!(normal.samples.iter().any(|s| s.abs() > 0.1));
-        let slow =
-            flite.synthesise(&VoiceSpec { speed_permille: 500, ..spec }, "Hello there. How are you today?").unwrap();
+        let slow = said(&VoiceSpec { speed_permille: 500, ..spec });
         assert!(slow.samples.len() > normal.samples.len() * 3 / 2);
         let unknown = VoiceSpec::new(Engine::Flite, "nobody");
         assert!(matches!(flite.synthesise(&unknown, "x"), Err(ProviderError::Unsupported { .. })));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -189,6 +190,14 @@ impl Answer {
     }
 }
 
+/// The same tables, waited for: a disk that stands still for some seconds is no answer of theirs.
+fn patient(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
+    let minute = Duration::from_secs(60);
+    let timeouts = TimeoutConfig::builder().connect_timeout(minute).operation_attempt_timeout(minute);
+    let timeouts = timeouts.operation_timeout(minute * 2).build();
+    aws_sdk_dynamodb::Client::from_conf(client.config().to_builder().timeout_config(timeouts).build())
+}
+
 impl World {
     /// Tables, bucket and queues, one server `a`, trunk `trunk`, and the API on a socket.
     pub(super) async fn start() -> Self {
@@ -196,13 +205,14 @@ impl World {
         let embedded = config(data.path());
         let (access, secret) = (embedded.access_key.clone(), embedded.secret_key.clone());
         let aws = start(embedded).await.unwrap();
-        let clients = connect(&AwsConfig {
+        let mut clients = connect(&AwsConfig {
             endpoint: Some(aws.endpoint.clone()),
             region: Some("eu-west-1".into()),
             access_key_id: Some(access),
             secret_access_key: Some(secret.into()),
         })
         .await;
+        clients.dynamodb = patient(&clients.dynamodb);
         let names = Names::new(&NamesConfig::default());
         ensure(&clients, &names).await.unwrap();
         let stores = stores(&clients, &names);
@@ -342,7 +352,7 @@ impl World {
             let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
             Answer { status, headers, body: answer.bytes().await.unwrap() }
         };
-        tokio::time::timeout(Duration::from_secs(60), sent).await.expect("it takes too long")
+        tokio::time::timeout(Duration::from_secs(120), sent).await.expect("it takes too long")
     }
 
     /// The ids of a bot's calls of today.

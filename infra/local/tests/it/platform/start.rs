@@ -56,7 +56,7 @@ async fn an_admin_key_may_be_given() {
 #[tokio::test]
 async fn who_comes_first_is_not_refused_for_a_key_that_is_being_made() {
     let world = World::new();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = free_port();
     let key = "my-own-admin-key";
     let mut command = world.command(["up", "--json", "--http", &free, "--sip", "127.0.0.1:0"]);
     command.arg("--data").arg(world.path("data")).env("RINGFLEET_ADMIN_KEY", key);
@@ -73,6 +73,13 @@ async fn who_comes_first_is_not_refused_for_a_key_that_is_being_made() {
     let (running, status) = tokio::join!(Running::start(command), first);
     assert_eq!(status, 200);
     running.kill().await;
+}
+
+/// An address that nobody else gets by chance: below the ports that the system gives out.
+fn free_port() -> String {
+    let from = std::process::id() % 1000;
+    let mut all = (0..1000).map(|n| format!("127.0.0.1:{}", 10_500 + (from + n) % 1000));
+    all.find(|address| std::net::TcpListener::bind(address).is_ok()).unwrap()
 }
 
 #[tokio::test]
