@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::SinkExt;
 use ringfleet_tests::ears::{can_understand, got_across, understand};
 use ringfleet_tests::platform::Setup;
+use ringfleet_tests::still::held;
 use ringfleet_tests::ws::socket;
 use ringfleet_tests::{gate, tools};
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ async fn the_guides_sample_starts_a_call_in_which_its_fields_are_spoken() {
         return;
     }
     let _turn = gate::part().await;
-    spoken().await.unwrap();
+    held(name, spoken).await.unwrap();
 }
 
 async fn spoken() -> Result<()> {
