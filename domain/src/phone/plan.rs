@@ -42,6 +42,11 @@ enum Fit {
     Assigned,
 }
 
+/// Reads the plans in.
+pub(super) fn read_in() {
+    let _ = DATABASE.region(&1);
+}
+
 /// Splits an international number's digits at its country calling code (those are prefix-free).
 pub(super) fn split(digits: &str) -> Option<Parts> {
     (1..=3).find_map(|length| {

@@ -107,6 +107,8 @@ pub async fn start(
     speech: Arc<Speech>,
     metrics: Option<PrometheusHandle>,
 ) -> Result<Server, StartError> {
+    // Nobody waits for it, but for a call that comes in at once.
+    drop(tokio::task::spawn_blocking(domain::phone::prepare));
     let spool = Spool::open(&config.spool)?;
     let recordings = Recordings::start()?;
     let rtp = AudioEngine::start(config.sip.ip(), &config.rtp_ports, config.media_threads, &recordings)?;

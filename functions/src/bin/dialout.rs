@@ -15,6 +15,8 @@ use infra::config::functions::{Dialout, settings};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     let config: Dialout = settings()?;
+    // Beside the first answers of the tables, which a request waits for before it looks at its number.
+    std::thread::spawn(domain::phone::prepare);
     let telemetry = wiring::telemetry(&config.telemetry, "dialout", config.names.prefix())?;
     let adapters = Adapters::from_environment(config.names)?;
     let clock = Arc::new(SystemClock);
