@@ -138,8 +138,29 @@ impl Api {
     /// # Errors
     /// One is refused.
     pub async fn create(&self, trunk: &Value, bot: &Value) -> Result<Value> {
-        self.post("/api/v1/admin/trunks", trunk).await?;
-        self.post("/api/v1/admin/bots", bot).await
+        self.made("/api/v1/admin/trunks", &trunk["trunk_id"], trunk).await?;
+        self.made("/api/v1/admin/bots", &bot["bot_id"], bot).await
+    }
+
+    /// A store that did not answer may have done what it was asked: then the thing is made anew, since only the answer to its
+    /// making has its secret.
+    async fn made(&self, list: &str, id: &Value, body: &Value) -> Result<Value> {
+        let path = format!("{list}/{}", id.as_str().context("it has no id")?);
+        until(format!("{path} is made"), AGAIN, || async {
+            let (status, value) = self.ask(Method::POST, list, Some(body)).await?;
+            let again = match value["code"].as_str() {
+                Some("unavailable") => true,
+                Some("exists") => self.settled(Method::DELETE, &path, None).await.map(|_| true)?,
+                _ => false,
+            };
+            if again {
+                note(&format!("{path} was answered {status}, and is made again: {value}"));
+                return Ok(None);
+            }
+            ensure!(status.is_success(), "{list} answered {status}: {value}");
+            Ok(Some(value))
+        })
+        .await
     }
 
     /// Places a call; its id. `variables` is JSON text: numbers must arrive as they were written. A fleet whose heartbeats
