@@ -118,6 +118,13 @@ fn watched(template: &Template) -> Vec<String> {
     if healthy["Threshold"] != 1 || healthy["ComparisonOperator"] != "LessThanThreshold" {
         faults.push("NoHealthyServerAlarm waits for less than none".to_owned());
     }
+    // A pass's figures come minutes after the minute that they belong to: a zero that stands in for them is always the newest.
+    for schedule in ["ReapAlarm", "SweepAlarm", "RetainAlarm"] {
+        let metrics = many(&alarm(schedule)["Metrics"]);
+        if metrics.iter().any(|metric| metric["Expression"].as_str().is_some_and(|math| math.contains("FILL"))) {
+            faults.push(format!("{schedule} sees zeros where nothing is known yet"));
+        }
+    }
     let filter = template.properties("ApiFaults");
     let made = &filter["MetricTransformations"][0];
     let counted = json!([{"Key": "Deployment", "Value": "$.deployment"}]);
@@ -159,6 +166,11 @@ fn there_is_an_alarm_for_whatever_somebody_must_hear_of() {
             ("/Resources/NoHealthyServerAlarm/Properties/Threshold", json!(0), "less than none"),
             ("/Resources/PushFailuresAlarm", Value::Null, "PushFailures"),
             ("/Resources/ReapAlarm", Value::Null, "nobody hears of AWS/Lambda Errors FunctionName=<ReapFunction>"),
+            (
+                "/Resources/SweepAlarm/Properties/Metrics/0/Expression",
+                json!("FILL(errors, 0) + FILL(throttles, 0)"),
+                "SweepAlarm sees zeros",
+            ),
             ("/Resources/ApiFaults/Properties/FilterPattern", json!("{ $.status = 500 }"), "$.status = 502"),
             ("/Resources/ApiFaults/Properties/LogGroupName", json!("x"), "not counted"),
         ],
