@@ -93,7 +93,9 @@ fn watched(template: &Template) -> Vec<String> {
         wanted.push(("AWS/SQS", metric, format!("QueueName=<{queue}.QueueName>")));
     }
     for (id, _) in template.of("AWS::Serverless::Function") {
-        wanted.push(("AWS/Lambda", "Errors", format!("FunctionName=<{id}>")));
+        if id != "AuthFunction" {
+            wanted.push(("AWS/Lambda", "Errors", format!("FunctionName=<{id}>")));
+        }
         if id != "DocsFunction" {
             wanted.push(("AWS/Lambda", "Throttles", format!("FunctionName=<{id}>")));
         }
@@ -124,6 +126,11 @@ fn watched(template: &Template) -> Vec<String> {
         if metrics.iter().any(|metric| metric["Expression"].as_str().is_some_and(|math| math.contains("FILL"))) {
             faults.push(format!("{schedule} sees zeros where nothing is known yet"));
         }
+    }
+    // An authorizer answers 401 by an error of its own: whoever tries keys must not set off alarms. Its faults are the API's.
+    let wrong_keys = ("AWS/Lambda".to_owned(), "Errors".to_owned(), "FunctionName=<AuthFunction>".to_owned());
+    if let Some((id, _)) = alarms.iter().find(|(_, alarm)| metrics(alarm).contains(&wrong_keys)) {
+        faults.push(format!("{id} goes off for wrong keys"));
     }
     let filter = template.properties("ApiFaults");
     let made = &filter["MetricTransformations"][0];
@@ -170,6 +177,11 @@ fn there_is_an_alarm_for_whatever_somebody_must_hear_of() {
                 "/Resources/SweepAlarm/Properties/Metrics/0/Expression",
                 json!("FILL(errors, 0) + FILL(throttles, 0)"),
                 "SweepAlarm sees zeros",
+            ),
+            (
+                "/Resources/FunctionErrorsAlarm/Properties/Metrics/1/MetricStat/Metric/Dimensions/0/Value",
+                json!({"Ref": "AuthFunction"}),
+                "FunctionErrorsAlarm goes off for wrong keys",
             ),
             ("/Resources/ApiFaults/Properties/FilterPattern", json!("{ $.status = 500 }"), "$.status = 502"),
             ("/Resources/ApiFaults/Properties/LogGroupName", json!("x"), "not counted"),
