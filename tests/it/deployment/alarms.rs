@@ -204,6 +204,10 @@ fn dashboard(template: &Template) -> Vec<String> {
             faults.push(format!("the dashboard does not show {name}"));
         }
     }
+    // Quoted, a word of a SEARCH is a whole name; tables are asked for by what their names begin with.
+    if !text(&template.properties("Dashboard")["DashboardBody"]).contains(&format!("ThrottledRequests\\\" {STACK}'")) {
+        faults.push("the dashboard finds no table".to_owned());
+    }
     faults
 }
 
@@ -214,6 +218,13 @@ fn the_dashboard_shows_every_function_queue_and_figure() {
         &[
             ("/Resources/Dashboard/Properties/DashboardBody", json!("{"), "no JSON"),
             ("/Resources/PushFunction/Properties/FunctionName", json!("other"), "does not show \"other\""),
+            (
+                "/Resources/Dashboard/Properties/DashboardBody",
+                json!(
+                    r#"{"widgets": [{"expression": "SEARCH('MetricName=\"ThrottledRequests\" \"ringfleet-\"', 'Sum', 60)"}]}"#
+                ),
+                "finds no table",
+            ),
         ],
     );
 }
