@@ -258,3 +258,37 @@ fn reap_and_sweep_run_every_minute_and_retain_every_hour() {
         ],
     );
 }
+
+/// Lambda stops what it takes for a loop, unless it is told that the loop is meant; nobody else is told so.
+fn loops(template: &Template) -> Vec<String> {
+    let mut faults = Vec::new();
+    let sources = template.of("AWS::Lambda::EventSourceMapping");
+    for (id, function) in template.of("AWS::Serverless::Function") {
+        let name = json!(format!("<{id}>"));
+        let taken = sources.iter().filter(|(_, source)| source["FunctionName"] == name);
+        let taken: Vec<&Value> = taken.map(|(_, source)| &source["EventSourceArn"]).collect();
+        let role = template.properties(text(&function["Role"]).trim_start_matches('<').trim_end_matches(".Arn>"));
+        let sends_to_itself = many(&role["Policies"]).iter().any(|policy| {
+            many(&policy["PolicyDocument"]["Statement"]).iter().any(|statement| {
+                many(&statement["Action"]).contains(&json!("sqs:SendMessage"))
+                    && many(&statement["Resource"]).iter().any(|queue| taken.contains(&queue))
+            })
+        });
+        let wanted = if sends_to_itself { json!("Allow") } else { Value::Null };
+        same(&mut faults, &format!("the loop of {id}"), &function["RecursiveLoop"], &wanted);
+    }
+    faults
+}
+
+#[test]
+fn only_who_sends_to_its_own_queue_may_be_called_by_its_own_messages() {
+    let sweep = "/Resources/SweepFunction/Properties/RecursiveLoop";
+    check(
+        loops,
+        &[
+            ("/Resources/PushFunction/Properties/RecursiveLoop", Value::Null, "the loop of PushFunction"),
+            ("/Resources/PushFunction/Properties/RecursiveLoop", json!("Terminate"), "the loop of PushFunction"),
+            (sweep, json!("Allow"), "the loop of SweepFunction"),
+        ],
+    );
+}
