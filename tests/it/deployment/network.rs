@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::check;
 use super::data::same;
-use super::document::{STACK, Template, many, text};
+use super::document::{STACK, Template, loose, many, text};
 
 fn groups(template: &Template) -> Vec<String> {
     let mut faults = Vec::new();
@@ -112,6 +112,36 @@ fn functions_in_the_vpc_reach_what_they_use_and_not_the_internet() {
     );
 }
 
+/// A made VPC is cut into four: `Fn::Cidr` refuses parts that do not fit into the whole, and can't reckon with its mask.
+fn quarters(template: &Template) -> Vec<String> {
+    let mut faults = Vec::new();
+    let default = |name: &str| loose(&template.document["Parameters"][name]["Default"]);
+    let mask: u8 = default("VpcCidr").rsplit('/').next().unwrap().parse().unwrap();
+    if default("SubnetBits") != (30 - mask).to_string() {
+        faults.push(format!("{} bits are no quarter of a /{mask}", default("SubnetBits")));
+    }
+    for (nth, id) in ["PublicSubnetA", "PublicSubnetB", "PrivateSubnetA", "PrivateSubnetB"].into_iter().enumerate() {
+        let block = &template.document["Resources"][id]["Properties"]["CidrBlock"];
+        let parts = json!({"Fn::Cidr": [{"Ref": "VpcCidr"}, 4, {"Ref": "SubnetBits"}]});
+        same(&mut faults, &format!("the addresses of {id}"), block, &json!({"Fn::Select": [nth, parts]}));
+    }
+    faults
+}
+
+#[test]
+fn a_made_vpc_is_cut_into_four() {
+    let subnet = "/Resources/PrivateSubnetB/Properties/CidrBlock/Fn::Select";
+    check(
+        quarters,
+        &[
+            ("/Parameters/SubnetBits/Default", json!(8), "8 bits are no quarter of a /16"),
+            ("/Parameters/VpcCidr/Default", json!("10.20.0.0/20"), "14 bits are no quarter of a /20"),
+            (&format!("{subnet}/0"), json!(2), "the addresses of PrivateSubnetB"),
+            (&format!("{subnet}/1/Fn::Cidr/2"), json!(14), "the addresses of PrivateSubnetB"),
+        ],
+    );
+}
+
 /// With a given VPC nothing of one is made, and everything lies in the given one.
 fn given_vpc(template: &Template) -> Vec<String> {
     let mut faults = Vec::new();
@@ -174,7 +204,7 @@ fn outputs(template: &Template) -> Vec<String> {
         exported.insert(name);
         let export = template.resolve(&output["Export"]["Name"]);
         same(&mut faults, &format!("the export of {name}"), &export, &json!(format!("{STACK}-{name}")));
-        let value = super::document::loose(&template.resolve(&output["Value"]));
+        let value = loose(&template.resolve(&output["Value"]));
         match wanted.iter().find(|(known, _)| *known == name) {
             Some((_, wanted)) => same(&mut faults, name, &json!(value), &json!(wanted)),
             None => faults.push(format!("nobody imports {name}")),
