@@ -142,7 +142,8 @@ fn a_made_vpc_is_cut_into_four() {
     );
 }
 
-/// With a given VPC nothing of one is made, and everything lies in the given one.
+/// With a given VPC nothing of one is made, and everything lies in the given one. Endpoints with private DNS take a service's
+/// name for all who are there: none of them may be shut out.
 fn given_vpc(template: &Template) -> Vec<String> {
     let mut faults = Vec::new();
     let given = template
@@ -163,6 +164,10 @@ fn given_vpc(template: &Template) -> Vec<String> {
             faults.push(format!("{id} names a subnet that is not made"));
         }
     }
+    let let_in = many(&given.properties("EndpointSecurityGroup")["SecurityGroupIngress"]);
+    if !let_in.iter().any(|rule| rule["CidrIp"] == "10.20.0.0/16" && rule["FromPort"] == 443 && rule["ToPort"] == 443) {
+        faults.push("who else is in the VPC is cut off from AWS".to_owned());
+    }
     faults
 }
 
@@ -172,6 +177,11 @@ fn a_given_vpc_is_used_and_none_made() {
         given_vpc,
         &[
             ("/Resources/PublicSubnetA/Condition", Value::Null, "PublicSubnetA is made"),
+            (
+                "/Resources/EndpointSecurityGroup/Properties/SecurityGroupIngress/2",
+                json!({"Ref": "AWS::NoValue"}),
+                "cut off from AWS",
+            ),
             ("/Resources/FleetSecurityGroup/Properties/VpcId", json!("<Vpc>"), "the VPC of FleetSecurityGroup"),
             ("/Resources/ReapFunction/Properties/VpcConfig/SubnetIds", json!(["<PrivateSubnetA>"]), "ReapFunction"),
         ],
