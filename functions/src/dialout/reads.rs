@@ -63,7 +63,22 @@ struct Found {
     view: Option<Option<Arc<FleetView>>>,
     shards: HashMap<u16, Arc<Vec<ServerRow>>>,
     /// The order of the shards for a trunk.
-    orders: HashMap<TrunkId, Vec<u16>>,
+    orders: HashMap<TrunkId, Order>,
+}
+
+/// The shards in the order in which they are looked at, and what of the trunk it follows from: read ahead, the trunk may
+/// be one that was remembered for long, and another by now.
+#[derive(Debug, Clone)]
+struct Order {
+    limits: TrunkLimits,
+    group: Option<String>,
+    shards: Vec<u16>,
+}
+
+impl Order {
+    fn is_for(&self, trunk: &Trunk) -> bool {
+        self.limits == TrunkLimits::of(trunk) && self.group == trunk.server_group
+    }
 }
 
 /// One dialout's readings.
@@ -224,13 +239,14 @@ impl Reads {
 
     /// The shards for a trunk in the order in which they are looked at.
     async fn order(&self, trunk: &Trunk) -> Result<Vec<u16>, StoreError> {
-        if let Some(order) = self.found().orders.get(&trunk.trunk_id) {
-            return Ok(order.clone());
+        if let Some(order) = self.found().orders.get(&trunk.trunk_id).filter(|order| order.is_for(trunk)) {
+            return Ok(order.shards.clone());
         }
         let view = self.view().await?;
-        let order = self.shuffled(view.as_deref(), trunk);
-        self.found().orders.insert(trunk.trunk_id.clone(), order.clone());
-        Ok(order)
+        let shards = self.shuffled(view.as_deref(), trunk);
+        let (limits, group) = (TrunkLimits::of(trunk), trunk.server_group.clone());
+        self.found().orders.insert(trunk.trunk_id.clone(), Order { limits, group, shards: shards.clone() });
+        Ok(shards)
     }
 
     fn shuffled(&self, view: Option<&FleetView>, trunk: &Trunk) -> Vec<u16> {

@@ -7,8 +7,8 @@ use domain::ids::{ServerId, TrunkId};
 use domain::share::TrunkLimits;
 use serde_json::json;
 
-use super::{BODY, dial, world};
-use crate::testing::World;
+use super::{BODY, KEY, dial, router, world};
+use crate::testing::{World, request};
 
 const SHARDS: u16 = 64;
 
@@ -101,4 +101,21 @@ async fn a_trunk_whose_shares_are_used_up_is_at_its_limit() {
     assert_eq!((answer.status, answer.code().as_str()), (503, "trunk_limit"));
     assert_eq!(world.dialled().len(), 0);
     assert!(read(&world) <= 8, "{}", read(&world));
+}
+
+/// What was remembered of the trunk is a guess; that it was one must not decide where the call is offered.
+#[tokio::test]
+async fn a_trunk_that_was_given_another_group_finds_it() {
+    let world = fleet(|_| 0, |_| 0, None);
+    for (id, group) in [("i", "old"), ("B", "new")] {
+        world.server(id, |row| row.group = Some(group.to_owned()));
+    }
+    look(&world, None);
+    let app = router(world.desk());
+    for group in ["old", "new"] {
+        world.trunk("trunk", json!({"server_group": group}));
+        let answer = request(&app, "POST", "/api/v1/dialout", Some(KEY), &[], BODY).await;
+        assert_eq!(answer.status, 200, "{group}");
+    }
+    assert_eq!(world.dialled(), ["i", "B"]);
 }
