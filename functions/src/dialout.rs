@@ -176,6 +176,11 @@ impl Dialout {
         }
     }
 
+    /// Forgets what was read ahead: the request has waited since.
+    fn read_anew(&mut self) {
+        self.reads = Reads::new(self.desk.clone());
+    }
+
     /// Checks what is left to be checked, and finds a server; `Ok` when one holds the call.
     async fn place_as(self, call_id: CallId) -> Result<(), Refusal> {
         let Self { desk, caller, request, reads, started } = self;

@@ -22,6 +22,9 @@ const HEADER: &str = "idempotency-key";
 /// that a crowd does not look at once.
 const FIRST_LOOK: Duration = Duration::from_millis(40);
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// What was read ahead is gone by for as long as it took to claim the key, and no longer than this: who waits for another
+/// request may wait for seconds.
+const AHEAD_GOOD: Duration = Duration::from_secs(2);
 /// A client is told to wait no longer than this: most requests have ended by then.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 
@@ -33,10 +36,15 @@ pub(super) fn key(caller: &Caller, headers: &HeaderMap) -> Result<Option<ScopedK
 }
 
 /// Places the call under its key, or tells what another request with that key has come to.
-pub(super) async fn place(dialout: Dialout, key: ScopedKey, body: BodyHash) -> Result<Answer, Refusal> {
+pub(super) async fn place(mut dialout: Dialout, key: ScopedKey, body: BodyHash) -> Result<Answer, Refusal> {
     let desk = dialout.desk.clone();
     let entrance = Entrance { desk: &desk, key, body, give_up: dialout.started + desk.placing.total };
-    let (entered, ()) = tokio::join!(entrance.enter(), dialout.read_ahead());
+    let began = Instant::now();
+    let entering = async { (entrance.enter().await, began.elapsed()) };
+    let ((entered, waited), ()) = tokio::join!(entering, dialout.read_ahead());
+    if waited > AHEAD_GOOD {
+        dialout.read_anew();
+    }
     match entered? {
         Entered::Placed(call_id) => Ok(Answer { call_id, replayed: true }),
         Entered::Holder(held) => {

@@ -220,6 +220,19 @@ async fn who_waits_too_long_is_told_to_come_back() {
     assert_eq!((entries(&world), world.dialled().len()), (vec![held], 0));
 }
 
+/// It read ahead when it came, and what it read then may be seconds old when its turn comes.
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_for_another_goes_by_what_is_true_then() {
+    let world = world();
+    in_flight(&world);
+    let app = router(world.desk());
+    let asked = tokio::spawn(async move { ask(&app, KEY, "K1", BODY).await });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.bot("bot-1", json!({"trunk_ids": ["trunk"], "enabled": false}));
+    world.tables.lock().idempotency.clear();
+    assert_eq!((asked.await.unwrap().status, world.dialled().len()), (404, 0));
+}
+
 #[tokio::test]
 async fn a_request_that_died_is_gone_on_with_under_its_own_id() {
     let check = async |left_behind: &dyn Fn(&World, CallId), expect_same: bool, replayed: &str, asked: usize| {
