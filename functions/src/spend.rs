@@ -14,6 +14,7 @@ use domain::ports::{CallEntry, Calls, Clock, Owned, Spend, StoreError};
 use domain::spend::{Account, Hold, Prices, Reserved};
 use domain::trunk::Trunk;
 use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
 
 use crate::problem::Refusal;
 
@@ -72,11 +73,16 @@ pub(crate) async fn set_aside(desk: &Desk, hold: &Hold) -> Result<(), Refusal> {
     }
 }
 
-/// Gives back what was set aside for a call that nobody took. What fails here, `pass` does later.
-pub(crate) async fn give_back(desk: &Desk, hold: &Hold) {
-    if let Err(cause) = desk.spend.settle(hold, Money::ZERO).await {
-        tracing::warn!(call.id = %hold.call_id, error = %cause, "money set aside for no call; sweep gives it back");
-    }
+/// Gives back what was set aside for a call that nobody took, by then; `false` where that is not known to be done: `pass`
+/// does it later.
+pub(crate) async fn give_back(desk: &Desk, hold: &Hold, until: Instant) -> bool {
+    let cause = match timeout_at(until, desk.spend.settle(hold, Money::ZERO)).await {
+        Ok(Ok(_)) => return true,
+        Ok(Err(cause)) => cause.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    tracing::warn!(call.id = %hold.call_id, error = cause, "money set aside for no call; sweep gives it back");
+    false
 }
 
 /// Puts in what an ended call cost; done again, nothing happens.

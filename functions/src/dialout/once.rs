@@ -10,7 +10,7 @@ use domain::ids::CallId;
 use domain::ports::{CallEntry, KeyClaim, mint_call_id};
 use http::HeaderMap;
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Desk;
 use super::placing::{self, Placed};
@@ -50,7 +50,7 @@ pub(super) async fn place(mut dialout: Dialout, key: ScopedKey, body: BodyHash) 
         Entered::Holder(held) => {
             let call_id = held.call_id;
             let placed = settle(&desk, &held, dialout.place_as(call_id).await).await;
-            let_go(&desk, &held, &placed).await;
+            let_go(&desk, &held, &placed, entrance.give_up).await;
             placed.map(|()| Answer { call_id, replayed: false })
         }
     }
@@ -149,14 +149,14 @@ impl Entrance<'_> {
         match self.desk.calls.get(held.call_id).await {
             Ok(Some(CallEntry::Call(_))) => {
                 tracing::info!(call.id = %held.call_id, "a dialout that was not answered had placed its call");
-                let_go(self.desk, &held, &Ok(())).await;
+                let_go(self.desk, &held, &Ok(()), self.give_up).await;
                 Ok(Ok(Entered::Placed(held.call_id)))
             }
             Ok(Some(CallEntry::Fenced(_))) => Ok(self.claim(self.begin(), Some(&held)).await?.map(Entered::Holder)),
             Ok(None) => Ok(Ok(Entered::Holder(held))),
             Err(cause) => {
                 let refusal = Err(Refusal::from(cause));
-                let_go(self.desk, &held, &refusal).await;
+                let_go(self.desk, &held, &refusal, self.give_up).await;
                 refusal.map(|()| Ok(Entered::Holder(held)))
             }
         }
@@ -180,13 +180,14 @@ fn is_final(refusal: &Refusal) -> bool {
 }
 
 /// The answer stands whether or not this is written: who finds the entry in flight finds the call by its id.
-async fn let_go(desk: &Desk, held: &Entry, placed: &Result<(), Refusal>) {
+async fn let_go(desk: &Desk, held: &Entry, placed: &Result<(), Refusal>, give_up: Instant) {
     let how = match placed {
         Ok(()) => LetGo::Done,
         Err(refusal) if is_final(refusal) => LetGo::Release,
         Err(_) => LetGo::GiveBack { at: desk.clock.now() },
     };
-    if let Err(cause) = desk.idempotency.let_go(held, how).await {
+    let written = timeout_at(placing::last_word(give_up), desk.idempotency.let_go(held, how)).await;
+    if let Err(cause) = written.unwrap_or_else(|_| Err(placing::silent())) {
         tracing::warn!(error = %cause, call.id = %held.call_id, ?how, "an idempotency key stays held until its lease ends");
     }
 }

@@ -166,6 +166,14 @@ fn judge(answer: &Result<DialAnswer, FleetError>) -> Option<Next> {
     })
 }
 
+/// A client that has waited for as long as it may waits this much longer for what is written down after its answer is known.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Until when a client whose wait ends at `give_up` waits for that.
+pub(super) fn last_word(give_up: Instant) -> Instant {
+    give_up.max(Instant::now() + LAST_WORD)
+}
+
 /// Tables that answered nothing while a client could wait.
 pub(super) fn silent() -> StoreError {
     StoreError::Unavailable { what: "tables", cause: "no answer in time".to_owned() }

@@ -93,7 +93,9 @@ async fn over(
     let limits = TrunkLimits::of(trunk);
     let seen = match limits.is_none() {
         true => None,
-        false => Some(wanted.in_time(wanted.reads.limited(trunk, &limits)).await?.ok_or_else(|| limited(trunk))?),
+        false => Some(
+            wanted.in_time(wanted.reads.limited(trunk, &limits)).await?.ok_or_else(|| Passed::On(limited(trunk)))?,
+        ),
     };
     if let Some(hold) = &hold {
         // If it was set aside and only the answer is missing, the sweep gives it back.
@@ -109,21 +111,24 @@ async fn over(
     // A table that does not answer leaves it open whether a server has the call: then the hold stays until it is known.
     let placed = placing::place(desk, wanted.reads, &offer, wanted.started).await?;
     tracing::info!(call.id = %wanted.call_id, bot.id = %wanted.bot.bot_id, trunk.id = %trunk.trunk_id, outcome = placed.word(), "dialout");
-    if placed != Placed::Accepted
-        && let Some(hold) = &hold
-    {
-        spend::give_back(&desk.spend, hold).await;
-    }
+    let given_back = match &hold {
+        Some(hold) if placed != Placed::Accepted => {
+            spend::give_back(&desk.spend, hold, placing::last_word(wanted.give_up)).await
+        }
+        _ => true,
+    };
     match placed {
         Placed::Accepted => Ok(()),
         Placed::NoCapacity => Err(Passed::Ends(Refusal::NoCapacity)),
-        Placed::TrunkLimit => Err(limited(trunk)),
+        // A call has one hold: over another trunk, the one that still stands would be taken for that trunk's.
+        Placed::TrunkLimit if !given_back => Err(Passed::Ends(limited(trunk))),
+        Placed::TrunkLimit => Err(Passed::On(limited(trunk))),
     }
 }
 
-fn limited(trunk: &Trunk) -> Passed {
+fn limited(trunk: &Trunk) -> Refusal {
     metrics::counter!("ringfleet_trunk_limited_total", "trunk" => trunk.trunk_id.to_string()).increment(1);
-    Passed::On(Refusal::TrunkLimit)
+    Refusal::TrunkLimit
 }
 
 async fn judged_numbers(

@@ -436,7 +436,8 @@ impl Spend for Tables {
     }
 
     async fn settle(&self, hold: &Hold, cost: Money) -> Result<Owned, StoreError> {
-        let mut rows = self.rows()?;
+        self.stall("settle").await;
+        let mut rows = self.rows_for("settle")?;
         if rows.holds.remove(&hold.call_id).is_none() {
             return Ok(Owned::Lost);
         }

@@ -220,6 +220,20 @@ async fn who_waits_too_long_is_told_to_come_back() {
     assert_eq!((entries(&world), world.dialled().len()), (vec![held], 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_freed_holds_nobody_up() {
+    let check = async |acts: &[Act], code: &str| {
+        let world = world();
+        world.script("a", acts);
+        world.tables.lock().slow.push("let_go");
+        let began = Instant::now();
+        assert_eq!(dial(&world, "K1").await.code(), code);
+        assert!(began.elapsed() <= Duration::from_secs(8), "{code}: {:?}", began.elapsed());
+    };
+    check(&[Act::Silent, Act::Silent], "no_capacity").await;
+    check(&[Act::Silent, Act::TakeSilently], "").await;
+}
+
 /// It read ahead when it came, and what it read then may be seconds old when its turn comes.
 #[tokio::test(start_paused = true)]
 async fn who_has_waited_for_another_goes_by_what_is_true_then() {

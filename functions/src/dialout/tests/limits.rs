@@ -152,6 +152,39 @@ async fn a_call_that_is_refused_gives_its_money_back() {
     check(&[Act::Unreachable], 0).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn money_that_is_not_given_back_holds_nobody_up() {
+    let world = world();
+    priced(&world);
+    world.bot("bot-1", json!({"trunk_ids": ["trunk"], "max_spend_per_day": "1"}));
+    world.script("a", &[Act::Silent, Act::Silent]);
+    world.tables.lock().slow.push("settle");
+    let began = tokio::time::Instant::now();
+    let answer = dial(&world, BODY).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "no_capacity"));
+    assert!(began.elapsed() <= Duration::from_secs(8), "{:?}", began.elapsed());
+    assert_eq!(world.tables.lock().holds.len(), 1, "the sweep finds it");
+}
+
+/// A call has one hold, whose accounts are those of the trunk that it was set aside for.
+#[tokio::test]
+async fn money_that_is_not_given_back_is_not_taken_for_the_next_trunks() {
+    let world = world();
+    priced(&world);
+    world.trunk("trunk", json!({"max_cpm": 1, "max_spend_per_day": "5"}));
+    world.trunk("second", json!({"max_spend_per_day": "5"}));
+    world.bot("bot-1", json!({"trunk_ids": ["trunk", "second"]}));
+    world.tables.lock().broken.push("settle");
+    world.script("a", &[TRUNK]);
+    let answer = dial(&world, BODY).await;
+    assert_eq!((answer.status, answer.code().as_str(), world.accepted()), (503, "trunk_limit", 0));
+    world.tables.lock().broken.clear();
+    world.script("a", &[TRUNK]);
+    assert_eq!(dial(&world, BODY).await.status, 200);
+    let over: Vec<String> = world.outside.lock().commands.iter().map(|command| command.trunk_id.to_string()).collect();
+    assert_eq!(over, ["trunk", "trunk", "second"]);
+}
+
 #[tokio::test]
 async fn without_a_ceiling_no_row_is_touched_and_without_a_price_no_call_made() {
     let world = world();
