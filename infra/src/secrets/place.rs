@@ -140,13 +140,20 @@ async fn put_version(client: &Client, id: &str, was: Option<String>, text: Secre
     let made = put.version_stages(DRAFT).send().await.map_err(|e| said(id, e))?;
     let made = made.version_id.ok_or_else(|| refused(WHAT, "Secrets Manager does not name the version it made"))?;
     let to_move = client.update_secret_version_stage().secret_id(id).version_stage(CURRENT);
-    match to_move.move_to_version_id(made).remove_from_version_id(was).send().await {
+    match to_move.move_to_version_id(&made).remove_from_version_id(was).send().await {
         Ok(_) => Ok(()),
+        // The SDK asks again when an answer is lost: then the label is no longer where it was, and where it should be.
         Err(error) if error.as_service_error().is_some_and(|e| e.is_invalid_parameter_exception()) => {
-            Err(refused(WHAT, TOO_LATE))
+            if counts(client, id).await?.as_deref() == Some(&*made) { Ok(()) } else { Err(refused(WHAT, TOO_LATE)) }
         }
         Err(error) => Err(said(id, error)),
     }
+}
+
+/// The version that counts now.
+async fn counts(client: &Client, id: &str) -> Result<Option<String>, StoreError> {
+    let found = client.get_secret_value().secret_id(id).version_stage(CURRENT).send().await;
+    Ok(found.map_err(|e| said(id, e))?.version_id)
 }
 
 /// What to do about it, where that is known.

@@ -137,6 +137,8 @@ async fn a_file_that_is_not_there_or_something_else_is_refused() {
 struct OneSecret {
     versions: Vec<(String, Value)>,
     current: Option<String>,
+    /// So many answers to a moved label are lost, once it is moved.
+    lost: u32,
 }
 
 impl OneSecret {
@@ -167,6 +169,10 @@ impl OneSecret {
             }
             "UpdateSecretVersionStage" if text("RemoveFromVersionId") == self.current => {
                 self.current = text("MoveToVersionId");
+                if self.lost > 0 {
+                    self.lost -= 1;
+                    return (500, json!({"__type": "InternalServiceError", "message": "m"}));
+                }
                 (200, json!({"Name": "ours"}))
             }
             _ => refuse("InvalidParameterException"),
@@ -211,4 +217,21 @@ async fn a_secret_is_filled_once_and_goes_the_same_steps() {
             Place::SecretsManager { client: client.clone(), id: id.into() }.open().await.unwrap_err().to_string();
         assert!(error.contains(part), "{error} lacks {part}");
     }
+}
+
+/// The SDK asks again, and finds that its own first request has moved the label.
+#[tokio::test]
+async fn a_change_whose_answer_was_lost_is_no_strangers() {
+    let mut secret = OneSecret { lost: 1, ..OneSecret::default() };
+    let config = fake_service::serve(move |operation, body| secret.answer(operation, body)).await;
+    let client = crate::aws::connect(&config).await.secrets;
+    let place = Place::SecretsManager { client, id: "ours".into() };
+    let mut open = place.open().await.unwrap();
+    open.document = Document::fresh(&Plain, &OsEntropy).await.unwrap();
+    open.store(&OsEntropy).await.unwrap();
+    let mut open = place.open().await.unwrap();
+    open.document.set_llm_api_key(Some(&SecretString::from("sk-1")));
+    open.store(&OsEntropy).await.unwrap();
+    let key = domain::ports::Secrets::llm_api_key(&place.reader()).await.unwrap().unwrap();
+    assert_eq!(key.expose_secret(), "sk-1");
 }
