@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::age::Mark;
-use crate::errors::{corrupt, refused};
+use crate::errors::{corrupt, refused, unavailable};
 use crate::seal::{DataKey, LocalKeyFile};
 
 pub mod document;
@@ -34,6 +34,10 @@ const FIRST_KEY: &str = "k1";
 const LLM_API_KEY: &str = "llm_api_key";
 /// A replaced secret is known everywhere after this; the old one stays valid meanwhile.
 const KEEP: Duration = Duration::from_secs(60);
+/// After a reading that failed they are read again this soon: whoever changes them counts on [`KEEP`].
+const AGAIN: Duration = Duration::from_secs(5);
+/// Whoever has some waits no longer than this for others: requests wait meanwhile.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// The secrets as their readers want them.
 #[derive(Debug, Clone, Deserialize)]
@@ -63,6 +67,8 @@ enum Source {
 struct Kept {
     known: Arc<Known>,
     since: Mark,
+    /// How long they are gone by from `since` on.
+    good: Duration,
 }
 
 /// Reads the secrets and keeps them for a minute; when they can't be read again, what was read last goes on being used.
@@ -90,20 +96,27 @@ impl DeploymentSecrets {
 
     async fn known(&self) -> Result<Arc<Known>, StoreError> {
         let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.since.elapsed() < self.keep) {
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.since.elapsed() < kept.good) {
             return Ok(Arc::clone(&kept.known));
         }
         // What is read now may be older than its arrival.
         let since = Mark::now();
-        match (self.read().await, kept.as_mut()) {
+        let read = match kept.as_ref() {
+            None => self.read().await,
+            Some(_) => {
+                let read = tokio::time::timeout(READ_WITHIN, self.read()).await;
+                read.unwrap_or_else(|_| Err(unavailable(WHAT, "no answer in time")))
+            }
+        };
+        match (read, kept.as_mut()) {
             (Ok(known), _) => {
                 let known = Arc::new(known);
-                *kept = Some(Kept { known: Arc::clone(&known), since });
+                *kept = Some(Kept { known: Arc::clone(&known), since, good: self.keep });
                 Ok(known)
             }
             (Err(error), Some(old)) => {
                 tracing::error!(%error, "the secrets cannot be read again: the last ones stay in use");
-                old.since = Mark::now();
+                (old.since, old.good) = (Mark::now(), AGAIN.min(self.keep));
                 Ok(Arc::clone(&old.known))
             }
             (Err(error), None) => Err(error),
@@ -335,5 +348,41 @@ mod tests {
         assert_eq!(secrets.fleet().await.unwrap().current.secret.expose_secret(), first.expose_secret());
         create_if_absent(&path, &OsEntropy).unwrap();
         assert_ne!(secrets.fleet().await.unwrap().current.secret.expose_secret(), first.expose_secret());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_an_outage_they_are_read_again_soon() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.json");
+        create_if_absent(&path, &OsEntropy).unwrap();
+        let secrets = DeploymentSecrets::file(&path);
+        let signs = async || secrets.fleet().await.unwrap().current.secret.expose_secret().to_owned();
+        let first = signs().await;
+        fs::remove_file(&path).unwrap();
+        tokio::time::advance(KEEP).await;
+        assert_eq!(signs().await, first);
+        create_if_absent(&path, &OsEntropy).unwrap();
+        assert_eq!(signs().await, first, "not with each request");
+        tokio::time::advance(AGAIN).await;
+        assert_ne!(signs().await, first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_some_does_not_wait_long_for_others() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = crate::config::AwsConfig {
+            endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
+            region: Some("eu-central-1".into()),
+            access_key_id: Some("test".into()),
+            secret_access_key: Some(SecretString::from("test")),
+        };
+        let client = crate::aws::connect(&config).await.secrets;
+        let known = r#"{"current":{"kid":"s1","secret":"s"},"data_keys":[]}"#;
+        let known: Arc<Known> = Arc::new(serde_json::from_str(known).unwrap());
+        let kept = Mutex::new(Some(Kept { known, since: Mark::now(), good: Duration::ZERO }));
+        let secrets = DeploymentSecrets { kept, ..DeploymentSecrets::secrets_manager(client, "ringfleet") };
+        let began = tokio::time::Instant::now();
+        assert_eq!(secrets.fleet().await.unwrap().current.kid, "s1");
+        assert!(began.elapsed() < READ_WITHIN * 2, "{:?}", began.elapsed());
     }
 }
