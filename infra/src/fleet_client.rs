@@ -11,9 +11,12 @@ use domain::ids::CallId;
 use domain::ports::{Clock, Fleet, FleetError, Secrets};
 use domain::signing::{SIGNATURE_HEADER, sign};
 use http::{Method, StatusCode, header};
+use tokio::time::Instant;
 
 /// Servers are near; who takes longer is gone.
 const CONNECT: Duration = Duration::from_secs(1);
+/// Time is left for a question, however long the secret to sign it with took.
+const LEAST: Duration = Duration::from_millis(1);
 /// Answers are a few words.
 const ANSWER_MAX: usize = 64 * 1024;
 
@@ -61,14 +64,17 @@ impl FleetClient {
         body: Vec<u8>,
         timeout: Duration,
     ) -> Result<Answer, FleetError> {
-        let secrets = self.secrets.fleet().await.map_err(|e| FleetError::Unreachable(e.to_string()))?;
+        let began = Instant::now();
+        let secrets = tokio::time::timeout(timeout, self.secrets.fleet()).await;
+        let secrets = secrets.map_err(|_| FleetError::Unreachable("no secret to sign with in time".to_owned()))?;
+        let secrets = secrets.map_err(|e| FleetError::Unreachable(e.to_string()))?;
         let signature = sign(&secrets, method.as_str(), path, self.clock.now(), &body);
         let request = self
             .client
             .request(method, format!("http://{}{path}", server.address))
             .header(SIGNATURE_HEADER, signature)
             .header(header::CONTENT_TYPE, "application/json")
-            .timeout(timeout)
+            .timeout(timeout.saturating_sub(began.elapsed()).max(LEAST))
             .body(body);
         let mut response = request.send().await.map_err(failure)?;
         let mut body = Vec::new();

@@ -208,3 +208,21 @@ async fn drains_say_whom_they_mean_and_are_answered() {
         "{request}"
     );
 }
+
+struct Silent;
+
+#[async_trait]
+impl Secrets for Silent {
+    async fn fleet(&self) -> Result<FleetSecrets, StoreError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_that_do_not_come_take_no_longer_than_the_question_may() {
+    let client = FleetClient::new(Arc::new(Silent), Arc::new(Fixed)).unwrap();
+    let (within, began) = (Duration::from_secs(2), Instant::now());
+    let answer = client.dial(&server("127.0.0.1:1".into()), &command(), within).await;
+    assert!(matches!(answer, Err(FleetError::Unreachable(_))), "{answer:?}");
+    assert!(began.elapsed() < within * 2, "{:?}", began.elapsed());
+}
