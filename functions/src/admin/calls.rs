@@ -76,6 +76,8 @@ async fn read(State(desk): State<Desk>, _: Admin, Path(id): Path<String>) -> Res
     let mut shown = serde_json::to_value(&row).map_err(|_| Refusal::Internal)?;
     if let Value::Object(members) = &mut shown {
         members.remove("recording_token");
+        // What the call was begun with is its result's to show, wherever it lies.
+        members.remove("brought");
     }
     Ok(Json(json!({ "call": shown, "deliveries": deliveries(&desk, &row).await? })))
 }

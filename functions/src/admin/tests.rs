@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use axum::Router;
 use domain::api_key::Role;
-use domain::call::{CallRow, NextStep};
+use domain::call::{Brought, CallRow, NextStep};
 use domain::delivery::{Channel, DeliveryState};
 use domain::endpoint::{Breaker, EndpointRow, Gone};
 use domain::ports::{Job, QueueName};
-use domain::secret::ExposeSecret;
+use domain::secret::{ExposeSecret, Personal};
 use serde_json::{Value, json};
 
 use super::keys::{NewKey, create};
@@ -264,6 +264,19 @@ async fn only_admins_come_in() {
         let path = format!("/api/v1/admin/{path}");
         assert_eq!(request(&app, "GET", &path, Some("sk_test_client"), &[], "").await.status, 403, "{path}");
         assert_eq!(request(&app, "GET", &path, None, &[], "").await.status, 401, "{path}");
+    }
+}
+
+/// Where the bucket did not take what a call was begun with, its row holds it, and nobody is shown more of a call for that.
+#[tokio::test]
+async fn a_call_is_shown_without_what_it_was_begun_with() {
+    let (world, app) = world();
+    let variables = Some(Personal(r#"{"loan":"7"}"#.to_owned()));
+    let call = world.ended_call(|row| row.brought = Some(Brought { variables, custom: None }));
+    let shown = get(&app, &format!("calls/{}", call.call_id)).await.json()["call"].clone();
+    assert_eq!(shown["call_id"], call.call_id.to_string());
+    for kept in ["recording_token", "brought"] {
+        assert!(shown.get(kept).is_none(), "{kept}: {shown}");
     }
 }
 
