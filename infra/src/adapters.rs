@@ -121,8 +121,9 @@ impl Adapters {
         Arc::new(S3Objects::new(aws::s3(&self.at("S3")), &self.names))
     }
 
+    /// A function sends only, and Lambda takes for it: the patience of a long poll is longer than its own life.
     pub fn queues(&self) -> Arc<SqsQueues> {
-        Arc::new(SqsQueues::new(aws::sqs(&self.at("SQS")), &self.names))
+        Arc::new(SqsQueues::new(aws_sdk_sqs::Client::new(&self.at("SQS")), &self.names))
     }
 
     /// The deployment's secrets under `id` (name or ARN); nothing is read before somebody asks for one.

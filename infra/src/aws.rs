@@ -79,7 +79,7 @@ async fn shared(config: &AwsConfig) -> (SdkConfig, String) {
 }
 
 /// The client of SQS, beside what all clients share.
-pub(crate) fn sqs(shared: &SdkConfig) -> aws_sdk_sqs::Client {
+fn sqs(shared: &SdkConfig) -> aws_sdk_sqs::Client {
     let config = aws_sdk_sqs::config::Builder::from(shared).timeout_config(timeouts(POLL_TRY, POLL));
     aws_sdk_sqs::Client::from_conf(config.build())
 }
