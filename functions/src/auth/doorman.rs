@@ -42,6 +42,12 @@ impl Default for Doorman {
 }
 
 impl Doorman {
+    /// For a function of Lambda, which says when to come again and holds nobody back: one that waits is paid for, takes the
+    /// place of another's request, and may not live as long as the wait.
+    pub fn of_a_function() -> Self {
+        Self { waiting: Semaphore::new(0), ..Self::default() }
+    }
+
     /// Notes a failure, waits as long as this address has earned, and answers when it should come again.
     pub(super) async fn refuse(&self, address: Option<IpAddr>) -> Option<Duration> {
         metrics::counter!("ringfleet_auth_failures_total").increment(1);
@@ -163,6 +169,18 @@ mod tests {
             doorman.note(address);
         }
         let began = Instant::now();
+        assert_eq!(doorman.refuse(Some(address)).await, Some(LONGEST_DELAY));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_function_says_when_to_come_again_and_holds_nobody_back() {
+        let doorman = Doorman::of_a_function();
+        let address = "203.0.113.1".parse().unwrap();
+        let began = Instant::now();
+        for _ in 0..20 {
+            doorman.refuse(Some(address)).await;
+        }
         assert_eq!(doorman.refuse(Some(address)).await, Some(LONGEST_DELAY));
         assert_eq!(began.elapsed(), Duration::ZERO);
     }

@@ -26,7 +26,7 @@ async fn main() -> Result<(), lambda_http::Error> {
             api_keys: adapters.api_keys(),
             clock: clock.clone(),
             trusted_proxies: config.trusted_proxies.into(),
-            doorman: Arc::default(),
+            doorman: Arc::new(auth::Doorman::of_a_function()),
             turns: turns.clone(),
         },
         clock: clock.clone(),
