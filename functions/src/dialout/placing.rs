@@ -109,6 +109,7 @@ pub(super) async fn place(
                 let at_limit = why == Some(ServerRefusal::TrunkLimit);
                 (asked, limited) = (asked + usize::from(!at_limit), limited + usize::from(at_limit));
                 refusals.push(why);
+                ranking.doubt();
             }
             Next::Fence => return fence(desk, offer.command.call_id).await,
             Next::Refused => return Ok(Placed::NoCapacity),
@@ -255,6 +256,14 @@ impl<'a> Ranking<'a> {
                 Stage::Rest | Stage::Done => Stage::Done,
             };
             self.rank(servers);
+        }
+    }
+
+    /// One that was remembered to have room has not taken the call: the others may be as they were remembered no more, and
+    /// are looked at as they are now before the next one is asked.
+    fn doubt(&mut self) {
+        if matches!(self.stage, Stage::Rest) && self.reads.went_by_memory() {
+            self.queue.clear();
         }
     }
 

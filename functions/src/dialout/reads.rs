@@ -62,6 +62,8 @@ struct Found {
     own_numbers: HashMap<String, bool>,
     view: Option<Option<Arc<FleetView>>>,
     shards: HashMap<u16, Arc<Vec<ServerRow>>>,
+    /// Whether any shard was not read for this dialout, and is as it was remembered.
+    remembered: bool,
     /// The order of the shards for a trunk.
     orders: HashMap<TrunkId, Order>,
 }
@@ -168,11 +170,18 @@ impl Reads {
         Ok(flat(&self.shards(shards).await?))
     }
 
-    /// Servers to rank when those have not taken the call, as they are now: all others of a small fleet.
+    /// Servers to rank when those have not taken the call, as they are now: all of a small fleet; of a large one those of
+    /// other shards, and of the first ones too where these were remembered.
     pub(super) async fn rest(&self, trunk: &Trunk) -> Result<Vec<ServerRow>, StoreError> {
         let order = self.order(trunk).await?;
-        let shards = if self.is_whole() { order } else { order.into_iter().skip(FIRST).take(MORE).collect() };
+        let known = if self.went_by_memory() { 0 } else { FIRST };
+        let shards = if self.is_whole() { order } else { order.into_iter().take(FIRST + MORE).skip(known).collect() };
         Ok(flat(&self.shards_now(shards).await?))
+    }
+
+    /// Whether any servers were taken for what they were remembered to be.
+    pub(super) fn went_by_memory(&self) -> bool {
+        self.found().remembered
     }
 
     /// The servers that matter for a trunk with limits; `None` when all have used their shares up. Before that is said,
@@ -298,10 +307,14 @@ impl Reads {
     async fn shard(&self, shard: u16) -> Result<ShardRows, StoreError> {
         let within = self.desk.memory.staleness.servers;
         let found = self.found().shards.get(&shard).cloned();
-        match found.or_else(|| self.desk.memory.shards.fresh(&shard, within)) {
-            Some(rows) => Ok((shard, rows)),
-            None => self.shard_now(shard).await,
+        if let Some(rows) = found {
+            return Ok((shard, rows));
         }
+        if let Some(rows) = self.desk.memory.shards.fresh(&shard, within) {
+            self.found().remembered = true;
+            return Ok((shard, rows));
+        }
+        self.shard_now(shard).await
     }
 
     async fn shards_now(&self, shards: Vec<u16>) -> Result<Vec<ShardRows>, StoreError> {

@@ -145,3 +145,27 @@ async fn a_server_that_has_started_again_is_asked_again() {
         }
     }
 }
+
+/// They were remembered to have room, and have none any more; another has: three refusals by memory say nothing of the fleet.
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_by_one_that_was_remembered_looks_at_all_as_they_are_now() {
+    for limits in [json!({}), json!({"max_calls": 50})] {
+        let world = world();
+        world.trunk("trunk", limits);
+        let known = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        for id in known {
+            world.server(id, |_| ());
+        }
+        let app = process(&world, true);
+        let status = async || request(&app, "POST", "/api/v1/dialout", Some(KEY), &[], BODY).await.status;
+        assert_eq!(status().await, 200);
+        for id in known {
+            world.server(id, |row| (row.free, row.calls) = (0, 10));
+            world.script(id, &[Act::Refuse(ServerRefusal::Full)]);
+        }
+        world.server("z", |_| ());
+        assert_eq!(status().await, 200);
+        let asked = world.dialled().split_off(1);
+        assert_eq!((asked.len(), asked.last().map(String::as_str)), (2, Some("z")), "{asked:?}");
+    }
+}
