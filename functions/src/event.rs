@@ -3,20 +3,23 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::ports::{Job, StoreError};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
-/// Handles all messages at once, each by `handle`: one hanging endpoint holds up no other.
+/// Handles all messages at once, each by `handle`: one hanging endpoint holds up no other, and what is not done `within`
+/// that time has failed: a function that is killed says nothing of the others.
 /// A message that is no job can't become one: it is logged and dropped.
-pub async fn batch<F, R>(event: SqsEvent, handle: F) -> SqsBatchResponse
+pub async fn batch<F, R>(event: SqsEvent, within: Duration, handle: F) -> SqsBatchResponse
 where
     F: Fn(Job) -> R,
     R: Future<Output = Result<(), StoreError>>,
 {
-    let failed = join_all(event.records.into_iter().map(|message| one(message, &handle))).await;
+    let failed = join_all(event.records.into_iter().map(|message| one(message, within, &handle))).await;
     let mut answer = SqsBatchResponse::default();
     for id in failed.into_iter().flatten() {
         answer.add_failure(id);
@@ -25,7 +28,7 @@ where
 }
 
 /// The message's id if it has to come again.
-async fn one<F, R>(message: SqsMessage, handle: &F) -> Option<String>
+async fn one<F, R>(message: SqsMessage, within: Duration, handle: &F) -> Option<String>
 where
     F: Fn(Job) -> R,
     R: Future<Output = Result<(), StoreError>>,
@@ -37,11 +40,15 @@ where
     };
     let call = job.call_id;
     // A panic is one message's failure, too; the hook has said where.
-    match AssertUnwindSafe(handle(job)).catch_unwind().await {
-        Ok(Ok(())) => None,
-        Err(_) => Some(id),
-        Ok(Err(cause)) => {
+    match timeout(within, AssertUnwindSafe(handle(job)).catch_unwind()).await {
+        Ok(Ok(Ok(()))) => None,
+        Ok(Err(_)) => Some(id),
+        Ok(Ok(Err(cause))) => {
             tracing::warn!(call.id = %call, error = %cause, "a job failed; it comes again");
+            Some(id)
+        }
+        Err(_) => {
+            tracing::warn!(call.id = %call, "a job was not done in time; it comes again");
             Some(id)
         }
     }
@@ -53,7 +60,9 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    const HANGS: &str = "0190a5f0-0000-7000-8000-000000000002";
+
+    #[tokio::test(start_paused = true)]
     async fn only_failed_jobs_come_again() {
         let id = "0190a5f0-0000-7000-8000-000000000001";
         let event: SqsEvent = serde_json::from_value(json!({"Records": [
@@ -61,10 +70,14 @@ mod tests {
             {"messageId": "bad", "body": format!(r#"{{"call_id":"{id}","channel":"push"}}"#)},
             {"messageId": "junk", "body": "hello"},
             {"messageId": "panics", "body": format!(r#"{{"call_id":"{id}","channel":"webhook"}}"#)},
+            {"messageId": "hangs", "body": format!(r#"{{"call_id":"{HANGS}"}}"#)},
         ]}))
         .unwrap();
-        let answer = batch(event, |job| async move {
+        let answer = batch(event, Duration::from_secs(58), |job| async move {
             assert_ne!(job.channel, Some(domain::delivery::Channel::Webhook), "this one panics");
+            if job.call_id.to_string() == HANGS {
+                std::future::pending::<()>().await;
+            }
             if job.channel.is_some() {
                 Err(StoreError::Unavailable { what: "calls", cause: "test".into() })
             } else {
@@ -74,6 +87,6 @@ mod tests {
         .await;
         let failed: Vec<_> =
             answer.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
-        assert_eq!(failed, ["bad", "panics"]);
+        assert_eq!(failed, ["bad", "panics", "hangs"]);
     }
 }

@@ -4,13 +4,14 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use domain::ports::{Job, StoreError};
-use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_runtime::{Context, Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 
 use crate::auth::{self, AuthorizerRequest, authorize};
@@ -25,6 +26,16 @@ pub trait Around: Send + Sync + 'static {
 
     /// After: what is not written down now may wait for hours, or for ever.
     fn after(&self);
+}
+
+/// What is kept back of an invocation to say what became of its batch.
+const LAST_WORD: Duration = Duration::from_secs(2);
+/// No function lives longer.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// How long an invocation may work yet. A runtime that is not Lambda's may name a deadline that is long past: none.
+fn left(context: &Context, now: SystemTime) -> Duration {
+    context.deadline().duration_since(now).map_or(LONGEST, |left| left.saturating_sub(LAST_WORD).min(LONGEST))
 }
 
 /// Answers API Gateway's proxy events.
@@ -70,7 +81,7 @@ where
 {
     run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         around.before().await;
-        let answer = batch(event.payload, &handle).await;
+        let answer = batch(event.payload, left(&event.context, SystemTime::now()), &handle).await;
         around.after();
         Ok::<_, Infallible>(answer)
     }))
@@ -93,4 +104,23 @@ where
         done.map(drop).map_err(|cause| cause.to_string())
     }))
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invocation_ends_its_work_before_its_deadline() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let check = |deadline: u64, expect: u64| {
+            let mut context = Context::default();
+            context.deadline = deadline * 1000;
+            assert_eq!(left(&context, now), Duration::from_secs(expect), "{deadline}");
+        };
+        check(1_000_060, 58);
+        check(1_000_001, 0);
+        check(600, 900);
+        check(2_000_000, 900);
+    }
 }
