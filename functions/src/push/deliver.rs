@@ -79,6 +79,8 @@ pub(super) async fn begin(desk: &Desk, call: CallId, channel: Channel) -> Result
     }
     // Before anything is taken: a bucket that is down must use up neither a try nor a probe.
     let request = request(desk, &row, now).await?;
+    // A slow bucket must not use up the lease either: it is the try's alone.
+    let now = desk.clock.now();
     let limits = &desk.delivery;
     let lease = now + limits.total + limits.lease_margin;
     let pass = match gate::enter(desk, &row, now, lease).await? {

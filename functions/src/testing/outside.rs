@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) sent: HashMap<QueueName, Vec<(Job, Duration)>>,
     pub(crate) queues_broken: bool,
     pub(crate) objects_broken: bool,
+    /// How long the bucket takes to give an object.
+    pub(crate) objects_take: Duration,
     pub(crate) answers: VecDeque<Result<OutboundAnswer, OutboundError>>,
     pub(crate) requests: Vec<OutboundRequest>,
     pub(crate) acts: HashMap<String, VecDeque<Act>>,
@@ -69,6 +71,7 @@ impl State {
             sent: HashMap::new(),
             queues_broken: false,
             objects_broken: false,
+            objects_take: Duration::ZERO,
             answers: VecDeque::new(),
             requests: Vec::new(),
             acts: HashMap::new(),
@@ -116,10 +119,13 @@ impl Objects for Outside {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        if self.state.lock().objects_broken {
+        let mut state = self.state.lock();
+        let take = state.objects_take;
+        state.now += take;
+        if state.objects_broken {
             return Err(StoreError::Unavailable { what: "bucket", cause: "switched off".into() });
         }
-        Ok(self.state.lock().objects.get(key).cloned().map(Bytes::from))
+        Ok(state.objects.get(key).cloned().map(Bytes::from))
     }
 
     async fn exists(&self, key: &str) -> Result<bool, StoreError> {

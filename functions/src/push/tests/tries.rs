@@ -206,6 +206,18 @@ async fn answers_are_flagged_for_the_operator() {
     check(answer(429, &[("retry-after", "7")], b""), Some(Throttled)).await;
 }
 
+/// The lease is counted from the try on, and not from when its body was asked for.
+#[tokio::test]
+async fn a_slow_bucket_lets_no_second_worker_in() {
+    let world = world();
+    let call = analysed(&world, |_| ());
+    run(&world, &call, None).await;
+    world.outside.lock().objects_take = Duration::from_secs(40);
+    let desk = world.desk();
+    assert!(deliver::begin(&desk, call.call_id, Channel::Push).await.unwrap().is_some());
+    assert!(deliver::begin(&desk, call.call_id, Channel::Push).await.unwrap().is_none());
+}
+
 #[tokio::test]
 async fn a_bucket_or_an_endpoint_table_that_is_down_uses_up_no_try() {
     let world = world();
