@@ -13,11 +13,10 @@ use domain::ports::{Clock, Servers, StoreError};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::auth::{self, Authenticated};
-use crate::memory::Memory;
+use crate::memory::{Memory, Moment};
 use crate::problem::{Refusal, dress};
 
 /// At most so many workers are listed; a larger fleet says how many it leaves out.
@@ -106,10 +105,10 @@ async fn fleet(State(desk): State<Desk>, caller: Option<Authenticated>) -> Resul
 
 /// The fleet's summary as it was at most a moment ago.
 async fn summary(desk: &Desk) -> Result<Option<Arc<FleetSummary>>, StoreError> {
-    if let Some(summary) = desk.memory.summary.fresh(&(), desk.memory.staleness.servers) {
+    let asked = Moment::now(&*desk.clock);
+    if let Some(summary) = desk.memory.summary.fresh(&(), asked, desk.memory.staleness.servers) {
         return Ok(Some(summary));
     }
-    let asked = Instant::now();
     let summary = desk.servers.summary().await?.map(Arc::new);
     Ok(summary.inspect(|summary| desk.memory.summary.keep((), asked, summary.clone())))
 }

@@ -13,9 +13,9 @@ use domain::ports::StoreError;
 use domain::share::{Far, Members, TrunkLimits};
 use domain::trunk::Trunk;
 use futures_util::future::try_join_all;
-use tokio::time::Instant;
 
 use super::Desk;
+use crate::memory::Moment;
 
 /// Shards that are looked at first, and further ones in a fleet that is not read whole.
 const FIRST: usize = 2;
@@ -94,6 +94,10 @@ impl Reads {
         Self { desk, found: Mutex::default() }
     }
 
+    fn now(&self) -> Moment {
+        Moment::now(&*self.desk.clock)
+    }
+
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,8 +132,8 @@ impl Reads {
         if let Some(found) = self.found().bots.get(id) {
             return Ok(found.clone());
         }
-        let (memory, asked) = (&self.desk.memory, Instant::now());
-        let bot = match memory.bots.fresh(id, memory.staleness.entities) {
+        let (memory, asked) = (&self.desk.memory, self.now());
+        let bot = match memory.bots.fresh(id, asked, memory.staleness.entities) {
             Some(bot) => Some(bot),
             None => self.desk.bots.get(id).await?.map(Arc::new).inspect(|bot| {
                 memory.bots.keep(id.clone(), asked, bot.clone());
@@ -143,8 +147,8 @@ impl Reads {
         if let Some(found) = self.found().trunks.get(id) {
             return Ok(found.clone());
         }
-        let (memory, asked) = (&self.desk.memory, Instant::now());
-        let trunk = match memory.trunks.fresh(id, memory.staleness.entities) {
+        let (memory, asked) = (&self.desk.memory, self.now());
+        let trunk = match memory.trunks.fresh(id, asked, memory.staleness.entities) {
             Some(trunk) => Some(trunk),
             None => self.desk.trunks.get(id).await?.map(Arc::new).inspect(|trunk| {
                 memory.trunks.keep(id.clone(), asked, trunk.clone());
@@ -232,8 +236,8 @@ impl Reads {
         if let Some(found) = self.found().view.clone() {
             return Ok(found);
         }
-        let (memory, asked) = (&self.desk.memory, Instant::now());
-        let view = match memory.view.fresh(&(), memory.staleness.servers) {
+        let (memory, asked) = (&self.desk.memory, self.now());
+        let view = match memory.view.fresh(&(), asked, memory.staleness.servers) {
             Some(view) => Some(view),
             None => {
                 // Any copy: readers spread over them.
@@ -310,7 +314,7 @@ impl Reads {
         if let Some(rows) = found {
             return Ok((shard, rows));
         }
-        if let Some(rows) = self.desk.memory.shards.fresh(&shard, within) {
+        if let Some(rows) = self.desk.memory.shards.fresh(&shard, self.now(), within) {
             self.found().remembered = true;
             return Ok((shard, rows));
         }
@@ -322,7 +326,7 @@ impl Reads {
     }
 
     async fn shard_now(&self, shard: u16) -> Result<ShardRows, StoreError> {
-        let asked = Instant::now();
+        let asked = self.now();
         let rows = Arc::new(self.desk.servers.of_shard(shard).await?);
         self.desk.memory.shards.keep(shard, asked, rows.clone());
         self.found().shards.insert(shard, rows.clone());
