@@ -47,7 +47,7 @@ pub struct Claims {
 pub enum TokenError {
     #[error("this is no connect token")]
     Malformed,
-    #[error("no live secret has made this token")]
+    #[error("no secret that is known has made this token")]
     Unknown,
     #[error("the token is another bot's")]
     OtherBot,
@@ -94,8 +94,9 @@ fn read(secrets: &FleetSecrets, token: &str) -> Result<Claims, TokenError> {
     let inner = token.strip_prefix(PREFIX).filter(|inner| inner.len() <= TOKEN_MAX).ok_or(TokenError::Malformed)?;
     let (claims, given) = inner.split_once('.').ok_or(TokenError::Malformed)?;
     let given = URL_SAFE_NO_PAD.decode(given).map_err(|_| TokenError::Malformed)?;
-    let mut live = std::iter::once(&secrets.current).chain(&secrets.previous);
-    if !live.any(|secret| bool::from(mac(secret, claims).ct_eq(given.as_slice()))) {
+    // A token lives for up to a year, and outlives the secret's time as the one that signs.
+    let mut known = std::iter::once(&secrets.current).chain(&secrets.previous).chain(&secrets.retired);
+    if !known.any(|secret| bool::from(mac(secret, claims).ct_eq(given.as_slice()))) {
         return Err(TokenError::Unknown);
     }
     let json = URL_SAFE_NO_PAD.decode(claims).map_err(|_| TokenError::Malformed)?;
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn two_live_secrets_judge_and_no_other() {
+    fn live_and_retired_secrets_judge_and_no_other() {
         let check = |made_by: &str, judges: FleetSecrets, expect: Result<(), TokenError>| {
             let token = mint(&secrets(made_by, None), &claims());
             let got = verify(&judges, token.expose_secret(), &bot("b", None), at(0)).map(|_| ());
@@ -187,6 +188,8 @@ mod tests {
         check("1", secrets("1", None), Ok(()));
         check("1", secrets("2", Some("1")), Ok(()));
         check("1", secrets("3", Some("2")), Err(TokenError::Unknown));
+        let retired = vec![FleetSecret { kid: "older".into(), secret: "1".into() }];
+        check("1", FleetSecrets { retired, ..secrets("3", Some("2")) }, Ok(()));
     }
 
     #[test]

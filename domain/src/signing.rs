@@ -31,12 +31,15 @@ pub struct FleetSecrets {
     pub current: FleetSecret,
     #[serde(default)]
     pub previous: Option<FleetSecret>,
+    /// Those that signed once: the connect tokens that they made hold until they expire. No request is believed for them.
+    #[serde(default)]
+    pub retired: Vec<FleetSecret>,
 }
 
 impl FleetSecrets {
     /// One secret, no predecessor.
     pub fn single(kid: impl Into<String>, secret: SecretString) -> Self {
-        Self { current: FleetSecret { kid: kid.into(), secret }, previous: None }
+        Self { current: FleetSecret { kid: kid.into(), secret }, previous: None, retired: Vec::new() }
     }
 
     /// The JSON that [`FleetSecrets`] reads, secrets in the clear: for the secret store only.
@@ -51,11 +54,17 @@ impl FleetSecrets {
             current: One<'a>,
             #[serde(skip_serializing_if = "Option::is_none")]
             previous: Option<One<'a>>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            retired: Vec<One<'a>>,
         }
         fn one(from: &FleetSecret) -> One<'_> {
             One { kid: &from.kid, secret: from.secret.expose_secret() }
         }
-        let both = Both { current: one(&self.current), previous: self.previous.as_ref().map(one) };
+        let both = Both {
+            current: one(&self.current),
+            previous: self.previous.as_ref().map(one),
+            retired: self.retired.iter().map(one).collect(),
+        };
         SecretString::from(serde_json::to_string(&both).expect("texts are always JSON"))
     }
 }
@@ -209,6 +218,10 @@ mod tests {
         check("k1", "old", Ok(()));
         check("k1", "new", Err(SignatureError::Mismatch));
         check("k0", "new", Err(SignatureError::UnknownKid));
+        let retired = vec![FleetSecret { kid: "k0".into(), secret: "oldest".into() }];
+        let header = sign(&FleetSecrets::single("k0", "oldest".into()), "GET", "/health", at(5), b"");
+        let judged = verify(&FleetSecrets { retired, ..secrets() }, &header, "GET", "/health", b"", at(5));
+        assert_eq!(judged, Err(SignatureError::UnknownKid), "it judges connect tokens alone");
     }
 
     #[test]

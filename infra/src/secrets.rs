@@ -1,7 +1,8 @@
 //! The deployment's secrets: the fleet's signing secrets and, wrapped, the keys that seal what entities keep secret. One
 //! JSON text, in a file of mode 0600 (local mode) or in Secrets Manager:
-//! `{"current":{"kid":"…","secret":"…"},"previous":{…}?,"data_keys":[{"id":"…","wrapped":"…"},…],"llm_api_key":"…"?}`;
-//! the first data key seals, the others still open what they sealed; `current` signs, and `previous` verifies too.
+//! `{"current":{"kid":"…","secret":"…"},"previous":{…}?,"retired":[{…},…]?,"data_keys":[{"id":"…","wrapped":"…"},…],
+//! "llm_api_key":"…"?}`; the first data key seals, the others still open what they sealed; `current` signs, `previous`
+//! verifies too, and `retired` judge the connect tokens that they made.
 //! It must never take a secret from the environment, and never print one.
 
 use std::fs::{self, OpenOptions};

@@ -18,6 +18,10 @@ use crate::seal::{DataKey, KeyWrap};
 const SINCE: &str = "since";
 const CURRENT: &str = "current";
 const PREVIOUS: &str = "previous";
+/// Signing secrets that signed once; they judge what they made as connect tokens.
+const RETIRED: &str = "retired";
+/// No connect token holds for longer, seconds: a year, and a day.
+const TOKENS_HOLD: i64 = 366 * 24 * 3600;
 const DATA_KEYS: &str = "data_keys";
 
 /// One data key or signing secret, without what is secret about it.
@@ -170,9 +174,23 @@ impl Document {
         self.0.insert(PREVIOUS.to_owned(), old);
     }
 
-    /// Drops the signing secret that does not sign.
-    pub fn drop_signing(&mut self) {
-        self.0.remove(PREVIOUS);
+    /// Drops the signing secret that does not sign. The connect tokens that it made hold on, or end `with_tokens` of all
+    /// that were dropped before.
+    pub fn drop_signing(&mut self, now: Timestamp, with_tokens: bool) {
+        let dropped = self.0.remove(PREVIOUS).filter(Value::is_object);
+        let Value::Array(mut retired) = self.0.remove(RETIRED).unwrap_or_else(|| json!([])) else { return };
+        if with_tokens {
+            return;
+        }
+        retired.extend(dropped.map(|mut secret| {
+            secret[SINCE] = Value::String(now.to_string());
+            secret
+        }));
+        let holds = |since: Timestamp| now.duration_since(since).as_secs() < TOKENS_HOLD;
+        retired.retain(|secret| entry(secret, "kid").since.is_some_and(holds));
+        if !retired.is_empty() {
+            self.0.insert(RETIRED.to_owned(), Value::Array(retired));
+        }
     }
 
     /// The key of the deployment's language model; none takes it out.
@@ -241,14 +259,35 @@ mod tests {
         document.use_signing(at(20));
         check(&document, Signing::InUse { new: entry("s1", Some(20)), old: "local-1".into() });
         assert_eq!(document.0["previous"]["secret"], "old");
-        document.drop_signing();
+        document.drop_signing(at(30), false);
         check(&document, Signing::Single(entry("s1", Some(20))));
+        assert_eq!(
+            (&document.0["retired"][0]["kid"], &document.0["retired"][0]["secret"]),
+            (&json!("local-1"), &json!("old"))
+        );
         assert_eq!(document.add_signing(&OsEntropy, at(30)), "s2");
         check(&document, Signing::Added { new: entry("s2", Some(30)) });
         // Written by hand, as the page said once: the one that signs is the new one.
         let by_hand = r#"{"current":{"kid":"b","secret":"x"},"previous":{"kid":"a","secret":"y"},"data_keys":[]}"#;
         let by_hand = Document::read(by_hand, "f").unwrap().signing();
         assert_eq!(by_hand, Signing::InUse { new: entry("b", None), old: "a".into() });
+    }
+
+    #[test]
+    fn what_made_connect_tokens_is_kept_for_as_long_as_they_hold() {
+        let mut document = Document::with_first_key("local:x", &OsEntropy);
+        let mut rotate = |seconds: i64, with_tokens: bool| {
+            document.add_signing(&OsEntropy, at(seconds));
+            document.use_signing(at(seconds));
+            document.drop_signing(at(seconds), with_tokens);
+            let retired = document.0.get("retired").and_then(Value::as_array).cloned().unwrap_or_default();
+            retired.iter().map(|secret| secret["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(rotate(10, false), ["s1"]);
+        assert_eq!(rotate(20, false), ["s1", "s2"]);
+        assert_eq!(rotate(15 + TOKENS_HOLD, false), ["s2", "s3"]);
+        assert!(rotate(16 + TOKENS_HOLD, true).is_empty(), "of a secret that somebody has");
+        assert_eq!(rotate(17 + TOKENS_HOLD, false), ["s5"]);
     }
 
     #[test]

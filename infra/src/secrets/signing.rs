@@ -24,7 +24,8 @@ pub struct Rotated {
 }
 
 /// Goes on with a change that was begun, or begins one, and finishes it. `settle` is how long any process may take to
-/// notice a change and to have answered what was signed before; `tell` hears what is done and waited for.
+/// notice a change and to have answered what was signed before; `with_tokens`: the connect tokens that the old one made end
+/// with it, and hold on otherwise; `tell` hears what is done and waited for.
 ///
 /// # Errors
 /// The secrets can't be read or written, or somebody else changed them at the same moment. What was done stays valid:
@@ -34,6 +35,7 @@ pub async fn rotate(
     clock: &dyn Clock,
     entropy: &dyn Entropy,
     settle: Duration,
+    with_tokens: bool,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Rotated, StoreError> {
     let mut done = Rotated::default();
@@ -74,7 +76,7 @@ pub async fn rotate(
                 tell(&format!("{} signs from now on", new.id));
             }
             Signing::InUse { new, old } => {
-                open.document.drop_signing();
+                open.document.drop_signing(now, with_tokens);
                 open.store(entropy).await?;
                 return Ok(Rotated { signing: new.id, dropped: vec![old], ..done });
             }
@@ -159,7 +161,8 @@ mod tests {
             fleet.second().await;
         }
         let place = Place::File(path.to_owned());
-        let rotation = tokio::spawn(async move { rotate(&place, &clock, &OsEntropy, settle, &|_| {}).await.unwrap() });
+        let rotation =
+            tokio::spawn(async move { rotate(&place, &clock, &OsEntropy, settle, false, &|_| {}).await.unwrap() });
         let mut after = 0;
         while after < 120 {
             fleet.second().await;
@@ -177,6 +180,7 @@ mod tests {
         assert_eq!(done, Rotated { signing: "s2".into(), added: true, dropped: vec!["s1".into()] });
         let fleet = DeploymentSecrets::file(&path).fleet().await.unwrap();
         assert_eq!((fleet.current.kid.as_str(), fleet.previous.is_none()), ("s2", true));
+        assert_eq!(fleet.retired.len(), 1, "connect tokens that s1 made still hold");
 
         // Who does not wait long enough is found out.
         let (refused, _) = under_load(&folder.path().join("hasty.json"), Duration::from_secs(20)).await;
@@ -193,11 +197,11 @@ mod tests {
         for stopped_after in [0, 1, 50, 99, 150, 199, 250] {
             let _ = fs::remove_file(&path);
             create_if_absent(&path, &OsEntropy).unwrap();
-            let first = rotate(&place, &clock, &OsEntropy, settle, &|_| {});
+            let first = rotate(&place, &clock, &OsEntropy, settle, false, &|_| {});
             let _ = tokio::time::timeout(Duration::from_secs(stopped_after), first).await;
             let began = place.open().await.unwrap().document.signing()
                 != Signing::Single(Entry { id: "s1".into(), since: None });
-            let again = rotate(&place, &clock, &OsEntropy, settle, &|_| {}).await.unwrap();
+            let again = rotate(&place, &clock, &OsEntropy, settle, false, &|_| {}).await.unwrap();
             let finished = stopped_after > 200;
             assert_eq!(again.added, !began || finished, "{stopped_after}");
             assert_eq!(again.signing, if finished { "s3" } else { "s2" }, "{stopped_after}");
@@ -208,14 +212,14 @@ mod tests {
         let place = Arc::new(place);
         let both = [0, 1].map(|_| {
             let (place, clock) = (place.clone(), clock.clone());
-            tokio::spawn(async move { rotate(&place, &clock, &OsEntropy, settle, &|_| {}).await.unwrap() })
+            tokio::spawn(async move { rotate(&place, &clock, &OsEntropy, settle, false, &|_| {}).await.unwrap() })
         });
         for one in both {
             assert_eq!(one.await.unwrap().signing, "s2");
         }
         // Somebody puts the secrets of before back.
         let before = fs::read(&path).unwrap();
-        let undone = tokio::spawn(async move { rotate(&place, &clock, &OsEntropy, settle, &|_| {}).await });
+        let undone = tokio::spawn(async move { rotate(&place, &clock, &OsEntropy, settle, false, &|_| {}).await });
         sleep(Duration::from_secs(50)).await;
         fs::write(&path, before).unwrap();
         assert!(undone.await.unwrap().unwrap_err().to_string().contains("put older secrets back"));

@@ -55,6 +55,9 @@ pub(in crate::cli) struct SigningArgs {
     secrets: SecretsFlags,
     #[command(flatten)]
     settling: Settling,
+    /// End all connect tokens that old secrets made, too: for a secret that somebody may have who should not
+    #[arg(long)]
+    end_tokens: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -144,7 +147,8 @@ async fn rotate_signing(args: &SigningArgs) -> Result<ExitCode> {
             note(progress);
         }
     };
-    let done = signing::rotate(&place, &SystemClock, &OsEntropy, args.settling.time(), &tell).await?;
+    let (settle, end_tokens) = (args.settling.time(), args.end_tokens);
+    let done = signing::rotate(&place, &SystemClock, &OsEntropy, settle, end_tokens, &tell).await?;
     let answer = json!({"signing": done.signing, "added": done.added, "dropped": done.dropped});
     let begun = if done.added { "" } else { ": a change that was begun before is finished" };
     let text = format!("{} signs; {} dropped{begun}", done.signing, done.dropped.join(", "));
