@@ -37,7 +37,7 @@ const LLM_API_KEY: &str = "llm_api_key";
 const KEEP: Duration = Duration::from_secs(60);
 /// After a reading that failed they are read again this soon: whoever changes them counts on [`KEEP`].
 const AGAIN: Duration = Duration::from_secs(5);
-/// Whoever has some waits no longer than this for others: requests wait meanwhile.
+/// Whoever has some of late waits no longer than this for others: requests wait meanwhile.
 const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// The secrets as their readers want them.
@@ -103,11 +103,12 @@ impl DeploymentSecrets {
         // What is read now may be older than its arrival.
         let since = Mark::now();
         let read = match kept.as_ref() {
-            None => self.read().await,
-            Some(_) => {
+            Some(old) if old.since.elapsed() < self.keep * 2 => {
                 let read = tokio::time::timeout(READ_WITHIN, self.read()).await;
                 read.unwrap_or_else(|_| Err(unavailable(WHAT, "no answer in time")))
             }
+            // What a process has that stood still meanwhile may be of no use any more.
+            Some(_) | None => self.read().await,
         };
         match (read, kept.as_mut()) {
             (Ok(known), _) => {
