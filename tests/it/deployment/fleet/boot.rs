@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use ringfleet_tests::tools;
 
@@ -88,19 +88,22 @@ fn a_release_is_the_same_bytes_twice_and_holds_what_the_units_start() {
     }
 }
 
-/// A stand-in for the AWS command line: the addresses of a pool as folders, taken by whoever makes the one in it first.
+/// A stand-in for the AWS command line: the addresses of a pool as folders, taken by whoever makes the one in it first. With
+/// LATE what was taken is listed at the second look only, with LOST nobody hears that he has it.
 const AWS: &str = r#"#!/usr/bin/env bash
 set -euo pipefail
 case $2 in
   describe-addresses)
     for address in "$POOL"/*; do
       instance=$(cat "$address/taken/instance" 2> /dev/null || echo None)
+      if [ -n "${LATE:-}" ] && [ "$instance" != None ] && mkdir "$address/taken/looked" 2> /dev/null; then instance=None; fi
       printf '%s\t%s\t%s\t%s\n' "$(basename "$address")" "192.0.2.${address##*-}" "$instance" "$instance"
     done ;;
   associate-address)
     [ "$3 $5 $7" = "--instance-id --allocation-id --no-allow-reassociation" ]
     mkdir "$POOL/$6/taken" 2> /dev/null || { echo "Resource.AlreadyAssociated" >&2; exit 254; }
-    echo "$4" > "$POOL/$6/taken/instance" ;;
+    echo "$4" > "$POOL/$6/taken/instance"
+    if [ -n "${LOST:-}" ]; then echo "Read timeout on endpoint URL" >&2; exit 255; fi ;;
 esac
 "#;
 const IMDS: &str = r#"#!/usr/bin/env bash
@@ -110,34 +113,62 @@ case $1 in
 esac
 "#;
 
-#[test]
-fn of_a_crowd_each_server_takes_one_address_of_the_pool_and_who_finds_none_is_no_server() {
-    let folder = tempfile::tempdir().unwrap();
-    let pool = folder.path().join("pool");
-    for number in 1..=5 {
-        fs::create_dir_all(pool.join(format!("eipalloc-{number}"))).unwrap();
+/// A pool of five addresses, and the script that takes one of them.
+struct Pool {
+    folder: tempfile::TempDir,
+}
+
+impl Pool {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 1..=5 {
+            fs::create_dir_all(folder.path().join(format!("pool/eipalloc-{number}"))).unwrap();
+        }
+        let script = read("infra/fleet/libexec/claim-address");
+        for (name, text) in [("aws", AWS), ("imds", IMDS), ("claim-address", script.as_str())] {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Self { folder }
     }
-    let put = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    put("aws", AWS);
-    put("imds", IMDS);
-    put("claim-address", &read("infra/fleet/libexec/claim-address"));
-    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-    let claim = |number: usize| {
-        let mut command = Command::new(folder.path().join("claim-address"));
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    /// An instance that wants an address, where the named things go wrong.
+    fn claim(&self, number: usize, wrong: &[&str]) -> Child {
+        let mut command = Command::new(self.path("claim-address"));
         let variables = [
             ("AWS_DEFAULT_REGION", "r"),
             ("ELASTIC_IP_POOL", "p"),
             ("CLAIM_PAUSE_SECONDS", "0.1"),
             ("CLAIM_SECONDS", "3"),
         ];
-        command.envs(variables).env("PATH", &path).env("POOL", &pool).env("INSTANCE", format!("i-{number}"));
+        let path = format!("{}:{}", self.folder.path().display(), std::env::var("PATH").unwrap());
+        command.envs(variables).env("PATH", path).env("POOL", self.path("pool"));
+        command.env("INSTANCE", format!("i-{number}")).envs(wrong.iter().map(|name| (*name, "1")));
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    let crowd: Vec<_> = (1..=8).map(claim).collect();
+    }
+}
+
+/// A second address would take the first one from the instance again.
+#[test]
+fn a_server_takes_one_address_though_it_is_listed_late_or_nobody_hears_that_it_was_taken() {
+    for wrong in ["LATE", "LOST"] {
+        let pool = Pool::new();
+        let ended = pool.claim(1, &[wrong]).wait_with_output().unwrap();
+        assert!(ended.status.success(), "{wrong}: {ended:?}");
+        let taken = (1..=5).filter(|number| pool.path(&format!("pool/eipalloc-{number}/taken")).exists()).count();
+        assert_eq!(taken, 1, "{wrong}: {ended:?}");
+    }
+}
+
+#[test]
+fn of_a_crowd_each_server_takes_one_address_of_the_pool_and_who_finds_none_is_no_server() {
+    let pool = Pool::new();
+    let crowd: Vec<_> = (1..=8).map(|number| pool.claim(number, &[])).collect();
     let ended: Vec<_> = crowd.into_iter().map(|one| one.wait_with_output().unwrap()).collect();
     let told: BTreeSet<String> = ended
         .iter()
@@ -152,7 +183,8 @@ fn of_a_crowd_each_server_takes_one_address_of_the_pool_and_who_finds_none_is_no
         "{without:?}"
     );
     // Run again, it keeps what it has.
-    let taken = fs::read_to_string(pool.join("eipalloc-1/taken/instance")).unwrap();
-    let again = claim(taken.trim().trim_start_matches("i-").parse().unwrap()).wait_with_output().unwrap();
+    let taken = fs::read_to_string(pool.path("pool/eipalloc-1/taken/instance")).unwrap();
+    let number = taken.trim().trim_start_matches("i-").parse().unwrap();
+    let again = pool.claim(number, &[]).wait_with_output().unwrap();
     assert!(String::from_utf8_lossy(&again.stdout).contains("192.0.2.1"), "{again:?}");
 }
