@@ -47,6 +47,31 @@ fn scripts_and_units_are_sound() {
     }
 }
 
+/// systemd 252 opens the file of `StandardOutput=` before it makes a `LogsDirectory=` (its issue 27591): without the folder the
+/// journal reaches nobody. And what fails later than that is told.
+#[test]
+fn a_log_has_its_folder_before_its_service_and_reaches_its_readers_before_anything_can_fail() {
+    let boot = read("infra/fleet/libexec/boot");
+    let at = |line: &str| boot.find(line).unwrap_or_else(|| panic!("libexec/boot has no `{line}`"));
+    let service = read("infra/fleet/systemd/ringfleet-journal.service");
+    let file = unit(&service, "StandardOutput")[0].strip_prefix("append:").unwrap();
+    let folder = Path::new(file).parent().unwrap().display().to_string();
+    let owner = format!("-o {} -g {}", unit(&service, "User")[0], unit(&service, "Group")[0]);
+    let mode = unit(&service, "LogsDirectoryMode")[0];
+    assert!(read("infra/fleet/cloudwatch-agent.json").contains(&format!("\"file_path\": \"{file}\"")));
+    let steps = [
+        at(&format!("\ninstall -d -m {mode} {owner} {folder}\n")),
+        at("\nsystemctl enable --now ringfleet-journal.service\n"),
+        at("\n\"$home/libexec/watch\"\n"),
+        at("\n\"$home/libexec/spool\"\n"),
+        at("\"$home/libexec/speech\""),
+        at("\"$home/libexec/claim-address\""),
+        at("ringfleet-tls.service ringfleet-tls.timer"),
+        at("\nsystemctl enable --now ringfleet-fleet.service\n"),
+    ];
+    assert!(steps.is_sorted(), "{steps:?}");
+}
+
 /// Two builds of a release are the same bytes, and unpack as user data unpacks them to what the units start.
 #[test]
 fn a_release_is_the_same_bytes_twice_and_holds_what_the_units_start() {
