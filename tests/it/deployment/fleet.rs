@@ -350,6 +350,11 @@ fn every_variable_is_a_setting_and_every_port_is_the_same_everywhere() {
             (script, with("RINGFLEET_FLEET_GROUP=", "RINGFLEET_FLEET_WS="), "stands twice"),
         ],
     );
+    // A server follows bots' URLs as functions do, and is let in and kept out where they are.
+    let push = Template::read("template.yaml").properties("PushFunction")["Environment"]["Variables"].clone();
+    for name in push.as_object().unwrap().keys().filter(|name| name.starts_with("RINGFLEET_EGRESS_")) {
+        assert!(!setting(&template(), name).is_empty(), "a server does not know {name}");
+    }
     check(
         network,
         &[

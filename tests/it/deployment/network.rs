@@ -205,6 +205,7 @@ fn outputs(template: &Template) -> Vec<String> {
         ("KmsKeyArn", "<DataKey.Arn>"),
         ("AlarmTopicArn", "<AlarmTopic>"),
         ("FleetPolicyArn", "<FleetPolicy>"),
+        ("EgressDenyHosts", "<Api>.execute-api.eu-west-1.amazonaws.com"),
         ("CallShards", "4"),
         ("DeliveryShards", "4"),
         ("ServerShards", "4"),
