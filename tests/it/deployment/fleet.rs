@@ -389,11 +389,18 @@ const BROAD: &[(&str, &str)] = &[
 
 fn powers(template: &Template) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut documents = vec![template.properties("PoolPolicy")["PolicyDocument"].clone()];
-    documents.push(template.properties("TlsPolicy")["PolicyDocument"].clone());
-    documents
-        .extend(many(&template.properties("Role")["Policies"]).iter().map(|policy| policy["PolicyDocument"].clone()));
-    for statement in documents.iter().flat_map(|document| many(&document["Statement"])) {
+    let whole = template
+        .with("/Parameters/ElasticIpPool/Default", &json!("mumbai"))
+        .with("/Parameters/TlsSecretArn/Default", &json!("arn:aws:secretsmanager:s"));
+    let policies = many(&whole.properties("Role")["Policies"]);
+    let policies: Vec<(&str, &Value)> =
+        policies.iter().map(|policy| (text(&policy["PolicyName"]), &policy["PolicyDocument"])).collect();
+    // What is a resource of its own is made beside the group: its first servers may come before it.
+    let wanted = ["boot", "watch", "pool", "tls"];
+    if policies.iter().map(|(name, _)| *name).ne(wanted) || !template.of("AWS::IAM::RolePolicy").is_empty() {
+        faults.push(format!("servers may start before they may do {wanted:?}"));
+    }
+    for statement in policies.iter().flat_map(|(_, document)| many(&document["Statement"])) {
         for action in many(&statement["Action"]) {
             let action = text(&action);
             if action.contains('*') {
@@ -429,7 +436,12 @@ fn a_server_may_do_what_it_does_and_nothing_else() {
                 Value::Null,
                 "without a limit",
             ),
-            ("/Resources/PoolPolicy/Properties/PolicyDocument/Statement/1/Condition", Value::Null, "without a limit"),
+            (
+                "/Resources/Role/Properties/Policies/2/Fn::If/1/PolicyDocument/Statement/1/Condition",
+                Value::Null,
+                "without a limit",
+            ),
+            ("/Resources/Role/Properties/Policies/3", json!({"PolicyName": "other"}), "before they may"),
             (
                 "/Resources/Role/Properties/ManagedPolicyArns",
                 json!(["arn:aws:iam::aws:policy/AdministratorAccess"]),
