@@ -328,6 +328,15 @@ fn network(template: &Template) -> Vec<String> {
             faults.push(format!("{id} keeps a trunk out"));
         }
     }
+    // AWS promises that what a balancer with a group sends is let in where that group is named, whatever address it comes from.
+    let balanced = template.with("/Parameters/SipThroughBalancer/Default", &json!("true"));
+    let by_balancer = |id: &str| {
+        let rules = many(&balanced.properties(id)["SecurityGroupIngress"]);
+        rules.iter().any(|rule| rule["SourceSecurityGroupId"] == "<BalancerSecurityGroup.GroupId>")
+    };
+    if !by_balancer("SipSecurityGroup") || !by_balancer("WsSecurityGroup") {
+        faults.push("servers keep the balancer out".to_owned());
+    }
     let peers = template.properties("PeersIngress");
     if loose(&peers["FromPort"]) != http || peers.get("CidrIp").is_some() {
         faults.push("a full server can't hand on its diallers".to_owned());
@@ -369,6 +378,7 @@ fn every_variable_is_a_setting_and_every_port_is_the_same_everywhere() {
                 "open to the world",
             ),
             ("/Resources/SipSecurityGroup/Properties/SecurityGroupIngress/2", json!({}), "SipSecurityGroup keeps"),
+            ("/Resources/SipSecurityGroup/Properties/SecurityGroupIngress/7", json!({}), "keep the balancer out"),
             ("/Resources/PeersIngress/Properties/FromPort", json!(8091), "hand on"),
         ],
     );
