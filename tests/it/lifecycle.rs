@@ -1,6 +1,6 @@
 //! A fleet server whose machine is to go: it finishes its calls while its Auto Scaling group waits, and says when it is done.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ringfleet_tests::audio::Speech;
@@ -89,7 +89,7 @@ async fn a_machine_that_goes_is_waited_for_until_its_call_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_machine_goes_at_once_also_one_that_is_interrupted() {
+async fn an_idle_machine_goes_at_once_unless_it_has_to_stay_also_one_that_is_interrupted() {
     let _turn = gate::part().await;
     let test = async {
         let mut platform = Platform::start(Setup { external: true, deaf: true, ..Setup::default() }).await?;
@@ -99,9 +99,18 @@ async fn an_idle_machine_goes_at_once_also_one_that_is_interrupted() {
         ends_well(&mut server).await?;
         ensure!(ec2.told(COMPLETE) == 1, "{}", server.log());
 
-        // Nobody waits for an interrupted one: it says so once, and goes when it is stopped.
+        // A balancer may send connections for a while to who was to be forgotten: they find somebody.
         let ec2 = Ec2::start("127.0.0.1", None).await?;
-        let mut server = platform.fleet_server_with("spot", setup(&ec2, &[])).await?;
+        let mut server = platform.fleet_server_with("stays", setup(&ec2, &["periods.lifecycle_stay=5s"])).await?;
+        let begun = Instant::now();
+        ec2.terminate(true);
+        ends_well(&mut server).await?;
+        ensure!(begun.elapsed() >= Duration::from_secs(5), "it went after {:?}", begun.elapsed());
+        ensure!(ec2.told(HOLD) >= 2 && ec2.told(COMPLETE) == 1, "{}", server.log());
+
+        // Nobody waits for an interrupted one, however long it would stay: it says so once, and goes when it is stopped.
+        let ec2 = Ec2::start("127.0.0.1", None).await?;
+        let mut server = platform.fleet_server_with("spot", setup(&ec2, &["periods.lifecycle_stay=10m"])).await?;
         ec2.interrupt("2020-01-01T00:00:00Z");
         until("a refused word", SOON, || async { Ok((ec2.refused() >= 1).then_some(())) }).await?;
         ends_well(&mut server).await?;

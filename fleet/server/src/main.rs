@@ -176,13 +176,19 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             supervisor.alive();
         }
     });
-    let code = serve(server, &server_id, signals, lifecycle).await;
+    let code = serve(server, &server_id, signals, lifecycle, settings.periods.lifecycle_stay.0).await;
     upkeep.abort();
     Ok(code)
 }
 
-/// Serves until something asks the process to end, and drains.
-async fn serve(server: Server, server_id: &str, mut signals: Signals, lifecycle: Option<Lifecycle>) -> ExitCode {
+/// Serves until something asks the process to end, and drains: for `stay` at least, if that is its machine.
+async fn serve(
+    server: Server,
+    server_id: &str,
+    mut signals: Signals,
+    lifecycle: Option<Lifecycle>,
+    stay: Duration,
+) -> ExitCode {
     let force = CancellationToken::new();
     let (code, by_machine) = tokio::select! {
         name = signals.next() => {
@@ -202,7 +208,8 @@ async fn serve(server: Server, server_id: &str, mut signals: Signals, lifecycle:
     };
     // Whoever stops the service of a machine that goes does not insist yet.
     let let_pass = usize::from(by_machine);
-    let mut drained = std::pin::pin!(server.drain(force.clone()));
+    let stay = if by_machine { stay } else { Duration::ZERO };
+    let mut drained = std::pin::pin!(server.drain(force.clone(), stay));
     tokio::select! {
         () = &mut drained => {}
         () = insisted(&mut signals, lifecycle.as_ref(), let_pass) => {

@@ -284,16 +284,20 @@ impl Server {
         let _ = pulse.wait_for(|pulse| *pulse == Pulse::Superseded).await;
     }
 
-    /// Takes no further call, lets the live ones finish up to the drain limit or until `force`, ends the rest with a
-    /// result, tells everything, and stops.
-    pub async fn drain(self, force: CancellationToken) {
+    /// Takes no further call and passes on who still comes, for `stay` at least; lets the live calls finish up to the drain
+    /// limit or until `force`, ends the rest with a result, tells everything, and stops.
+    pub async fn drain(self, force: CancellationToken, stay: Duration) {
         let node = &self.node;
         node.admission.end();
         node.calls.close();
         tracing::info!(calls = node.admission.load().calls, limit = ?self.drain_limit, "draining");
-        let (calls, carried) = (node.calls.wait(), node.passing.finished());
+        let finished = async {
+            // Whom it passes on meanwhile is waited for too.
+            tokio::time::sleep(stay).await;
+            tokio::join!(node.calls.wait(), node.passing.finished());
+        };
         tokio::select! {
-            ((), ()) = async { tokio::join!(calls, carried) } => {}
+            () = finished => {}
             () = tokio::time::sleep(self.drain_limit) => tracing::warn!("drain limit reached; ending the calls that are left"),
             () = force.cancelled() => tracing::warn!("drain forced; ending the calls that are left"),
         }

@@ -170,6 +170,8 @@ pub struct Periods {
     pub lifecycle_look: Period,
     /// Between two pleas for more time, while a server drains whose machine is to go.
     pub lifecycle_hold: Period,
+    /// A server whose machine is to go stays this long at least, and passes on who still comes.
+    pub lifecycle_stay: Period,
 }
 
 impl Default for Periods {
@@ -194,6 +196,7 @@ impl Default for Periods {
             remember_servers: Period::seconds(1),
             lifecycle_look: Period::seconds(2),
             lifecycle_hold: Period::seconds(60),
+            lifecycle_stay: Period::seconds(0),
         }
     }
 }

@@ -195,6 +195,9 @@ fn drain(template: &Template) -> Vec<String> {
     if setting(template, "RINGFLEET_PERIODS_DRAIN") != "${DrainLimitMinutes}m" {
         faults.push("the server does not know the limit of its drain".to_owned());
     }
+    if setting(template, "RINGFLEET_PERIODS_LIFECYCLE_STAY") != "3m" {
+        faults.push("who comes by a balancer that forgets slowly finds nobody".to_owned());
+    }
     let hooks = many(&template.properties("Group")["LifecycleHookSpecificationList"]);
     let hook = |transition: &str| {
         let found = hooks.iter().find(|hook| hook["LifecycleTransition"] == transition).cloned();

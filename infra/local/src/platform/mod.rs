@@ -150,7 +150,7 @@ impl Platform {
     pub async fn stop(self, force: CancellationToken) {
         // The API answers meanwhile: whoever watches a call sees its end.
         if let Some(server) = self.server {
-            server.drain(force.clone()).await;
+            server.drain(force.clone(), Duration::ZERO).await;
         }
         tokio::select! {
             () = self.events.finish() => {}
