@@ -37,6 +37,9 @@ fn scripts_and_units_are_sound() {
     ] {
         assert_eq!(unit(&service, key), [value], "{key}");
     }
+    // The certificate lies in memory: after a restart of the machine, a server without it starts in vain until it is fetched.
+    let tls = read("infra/fleet/systemd/ringfleet-tls.service");
+    assert_eq!(unit(&tls, "Restart"), ["on-failure"]);
     let descriptors: u64 = unit(&service, "LimitNOFILE")[0].parse().unwrap();
     // Two sockets for RTP and RTCP, a WebSocket, a recording, and whatever a provider needs.
     let most = parameter(&template(), "CallsPerServer", "MaxValue");
