@@ -288,7 +288,8 @@ fn network(template: &Template) -> Vec<String> {
     let ports =
         format!("{}-{}", parameter(template, "RtpFirstPort", "Default"), parameter(template, "RtpLastPort", "Default"));
     if !sample(&format!("rtp_ports = \"{ports}\""))
-        || !read("infra/fleet/sysctl.conf").contains(&format!("5060,8090,8091,{ports}"))
+        || !read("infra/fleet/sysctl.conf").contains(&format!("reserved_ports = 5060,8090,8091,{ports}"))
+        || !read("infra/fleet/libexec/boot").contains(&format!("/reserved_ports/s/{ports}/$rtp/"))
     {
         faults.push(format!("RTP is not at {ports} everywhere"));
     }
