@@ -62,9 +62,13 @@ fn a_log_has_its_folder_before_its_service_and_reaches_its_readers_before_anythi
     let owner = format!("-o {} -g {}", unit(&service, "User")[0], unit(&service, "Group")[0]);
     let mode = unit(&service, "LogsDirectoryMode")[0];
     assert!(read("infra/fleet/cloudwatch-agent.json").contains(&format!("\"file_path\": \"{file}\"")));
+    // Its own size is looked at often: once a day is not enough for a busy server's disk.
+    assert!(read("infra/fleet/logrotate.conf").contains(&format!("\n{file} {{")));
+    assert!(unit(&read("infra/fleet/systemd/ringfleet-rotate.service"), "ExecStart")[0].ends_with("/logrotate.conf"));
+    assert_eq!(unit(&read("infra/fleet/systemd/ringfleet-rotate.timer"), "OnUnitActiveSec"), ["15min"]);
     let steps = [
         at(&format!("\ninstall -d -m {mode} {owner} {folder}\n")),
-        at("\nsystemctl enable --now ringfleet-journal.service\n"),
+        at("\nsystemctl enable --now ringfleet-journal.service ringfleet-rotate.timer\n"),
         at("\n\"$home/libexec/watch\"\n"),
         at("\n\"$home/libexec/spool\"\n"),
         at("\"$home/libexec/speech\""),
