@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use call::io::Control;
+use domain::ids::Epoch;
 use domain::ports::StoreError;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
@@ -129,16 +130,8 @@ pub async fn start(
     let (ws_local, ws_url) = ws_urls(&config.ws, &port);
 
     let epoch = ports.servers.next_epoch(&config.server_id).await?;
-    let address = config.http_advertised.clone().unwrap_or_else(|| http.to_string());
     let sip = signalling.local;
-    let identity = Identity {
-        server_id: config.server_id.clone(),
-        epoch,
-        address,
-        ws_url,
-        sip: advertised.unwrap_or(sip).to_string(),
-        group: config.group.clone(),
-    };
+    let identity = identity(&config, epoch, http, ws_url, sip);
     let admission = Admission::new(max_calls, config.server_id.clone(), config.group.clone());
     let finishing = Finishing::new(
         spool.clone(),
@@ -190,6 +183,18 @@ pub async fn start(
     ];
     tracing::info!(server.id = %config.server_id, epoch = epoch.0, %sip, %http, ws = %ws_local, max_calls, "fleet server takes calls");
     Ok(Server { node, heart, stop, tasks, drain_limit: config.drain_limit, sip, http, ws: ws_local })
+}
+
+/// What others know of this server by: advertised addresses where it has some, those that it listens at where not.
+fn identity(config: &ServerConfig, epoch: Epoch, http: SocketAddr, ws_url: String, sip: SocketAddr) -> Identity {
+    Identity {
+        server_id: config.server_id.clone(),
+        epoch,
+        address: config.http_advertised.clone().unwrap_or_else(|| http.to_string()),
+        ws_url,
+        sip: config.sip_advertised.unwrap_or(sip).to_string(),
+        group: config.group.clone(),
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
