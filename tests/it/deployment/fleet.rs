@@ -2,6 +2,8 @@
 //! what a balancer may do to live calls, who reaches what, and what a server may do.
 
 mod boot;
+mod drain;
+mod powers;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,8 +20,6 @@ const LAST_WORDS: u64 = 60;
 const LONGEST_CALL: u64 = LONGEST_TALK + LONGEST_RING + LAST_WORDS;
 /// AWS has no longer deregistration delay, seconds.
 const LONGEST_DEREGISTRATION: u64 = 3600;
-/// A hook is waited for at most so many times its heartbeat timeout.
-const HOOK_TIMEOUTS: u64 = 100;
 
 fn template() -> Template {
     Template::read("infra/fleet.yaml")
@@ -61,6 +61,11 @@ fn settings(template: &Template) -> Vec<(String, String)> {
 fn setting(template: &Template, name: &str) -> String {
     let found = settings(template).into_iter().find(|(known, _)| known == name);
     found.map(|(_, value)| value).unwrap_or_default()
+}
+
+/// Whether the sample of the settings has this line.
+fn sample(line: &str) -> bool {
+    read("ringfleet.sample.toml").lines().any(|known| known == line)
 }
 
 /// The value of `key` in a systemd unit.
@@ -177,88 +182,6 @@ fn a_balancer_sends_no_call_to_a_draining_server_and_ends_none() {
             ("/Resources/Group/Properties/HealthCheckType", json!("ELB"), "ill"),
         ],
     );
-}
-
-/// A drain fits into what waits for it: the longest call < the drain's limit < systemd's patience < the hook's.
-fn drain(template: &Template) -> Vec<String> {
-    let mut faults = Vec::new();
-    let service = read("infra/fleet/systemd/ringfleet-fleet.service");
-    let seconds = |key: &str| unit(&service, key)[0].parse::<u64>().unwrap();
-    let most = parameter(template, "DrainLimitMinutes", "MaxValue") * 60;
-    let usual = parameter(template, "DrainLimitMinutes", "Default") * 60;
-    if usual < LONGEST_CALL {
-        faults.push(format!("a drain of {usual} s cuts calls"));
-    }
-    if seconds("TimeoutStopSec") < most + LAST_WORDS {
-        faults.push(format!("systemd kills a drain of {most} s"));
-    }
-    if setting(template, "RINGFLEET_PERIODS_DRAIN") != "${DrainLimitMinutes}m" {
-        faults.push("the server does not know the limit of its drain".to_owned());
-    }
-    if setting(template, "RINGFLEET_PERIODS_LIFECYCLE_STAY") != "3m" {
-        faults.push("who comes by a balancer that forgets slowly finds nobody".to_owned());
-    }
-    let hooks = many(&template.properties("Group")["LifecycleHookSpecificationList"]);
-    let hook = |transition: &str| {
-        let found = hooks.iter().find(|hook| hook["LifecycleTransition"] == transition).cloned();
-        found.unwrap_or_default()
-    };
-    let ending = hook("autoscaling:EC2_INSTANCE_TERMINATING");
-    if setting(template, "RINGFLEET_FLEET_LIFECYCLE_HOOK") != ending["LifecycleHookName"].as_str().unwrap_or("none") {
-        faults.push("the server asks another hook for time".to_owned());
-    }
-    let group = template.properties("Group")["AutoScalingGroupName"].clone();
-    if group != "ringfleet" || setting(template, "RINGFLEET_FLEET_LIFECYCLE_GROUP") != "${AWS::StackName}" {
-        faults.push("the server is in another group".to_owned());
-    }
-    let least = parameter(template, "HookTimeoutSeconds", "MinValue");
-    if least * HOOK_TIMEOUTS < most + LONGEST_DEREGISTRATION {
-        faults.push(format!("a hook of {least} s takes the machine before its drain is over"));
-    }
-    // One plea may be lost, and the next be late.
-    let plea = 60;
-    if least < plea * 4 || !sample("lifecycle_hold = \"1m\"") {
-        faults.push(format!("a hook of {least} s hears too few pleas"));
-    }
-    let launching = hook("autoscaling:EC2_INSTANCE_LAUNCHING");
-    if launching["DefaultResult"] != "ABANDON" {
-        faults.push("a server that does not start counts as launched".to_owned());
-    }
-    let boot = variables(template, "/etc/ringfleet/boot.env");
-    if !boot.contains(&("LAUNCH_HOOK".to_owned(), text(&launching["LifecycleHookName"]).to_owned())) {
-        faults.push("the launch is completed at another hook".to_owned());
-    }
-    faults
-}
-
-fn sample(line: &str) -> bool {
-    read("ringfleet.sample.toml").lines().any(|known| known == line)
-}
-
-#[test]
-fn whatever_ends_a_server_waits_for_the_longest_call() {
-    let hooks = "/Resources/Group/Properties/LifecycleHookSpecificationList";
-    check(
-        drain,
-        &[
-            ("/Parameters/DrainLimitMinutes/Default", json!(60), "cuts calls"),
-            ("/Parameters/DrainLimitMinutes/MaxValue", json!(600), "systemd kills"),
-            ("/Parameters/HookTimeoutSeconds/MinValue", json!(30), "before its drain is over"),
-            ("/Parameters/HookTimeoutSeconds/MinValue", json!(120), "too few pleas"),
-            (&format!("{hooks}/0/DefaultResult"), json!("CONTINUE"), "counts as launched"),
-            (&format!("{hooks}/1/LifecycleHookName"), json!("other"), "another hook"),
-            ("/Resources/Group/Properties/AutoScalingGroupName", json!("other"), "another group"),
-        ],
-    );
-    let limits = read("domain/src/validate/bot.rs");
-    assert!(limits.contains(&format!("self.max_call_duration_seconds, 10, {LONGEST_TALK}")));
-    assert!(limits.contains(&format!("self.ring_timeout_seconds, 5, {LONGEST_RING}")));
-    let service = read("infra/fleet/systemd/ringfleet-fleet.service");
-    for (key, value) in
-        [("Type", "notify"), ("Restart", "always"), ("RestartPreventExitStatus", "0"), ("KillMode", "mixed")]
-    {
-        assert_eq!(unit(&service, key), [value], "{key}");
-    }
 }
 
 /// Every variable is a setting of the server, or of AWS's own tools.
@@ -384,83 +307,6 @@ fn every_variable_is_a_setting_and_every_port_is_the_same_everywhere() {
             ("/Resources/SipSecurityGroup/Properties/SecurityGroupIngress/2", json!({}), "SipSecurityGroup keeps"),
             ("/Resources/SipSecurityGroup/Properties/SecurityGroupIngress/7", json!({}), "keep the balancer out"),
             ("/Resources/PeersIngress/Properties/FromPort", json!(8091), "hand on"),
-        ],
-    );
-}
-
-/// Statements with a resource that is not one thing, and why nothing narrower exists.
-const BROAD: &[(&str, &str)] = &[
-    ("autoscaling:CompleteLifecycleAction", "AWS chooses the group's id; the name is the stack's"),
-    ("autoscaling:RecordLifecycleActionHeartbeat", "the same"),
-    ("cloudwatch:PutMetricData", "metrics are no resource; the namespace is the limit"),
-    ("ec2:DescribeAddresses", "addresses are listed all or none"),
-    ("ec2:AssociateAddress", "any address of the pool, any server of the stack, by their tags"),
-    ("logs:CreateLogStream", "the streams of one log group"),
-    ("logs:DescribeLogStreams", "the streams of one log group"),
-    ("logs:PutLogEvents", "the streams of one log group"),
-    ("s3:GetObject", "the files of one release"),
-];
-
-fn powers(template: &Template) -> Vec<String> {
-    let mut faults = Vec::new();
-    let whole = template
-        .with("/Parameters/ElasticIpPool/Default", &json!("mumbai"))
-        .with("/Parameters/TlsSecretArn/Default", &json!("arn:aws:secretsmanager:s"));
-    let policies = many(&whole.properties("Role")["Policies"]);
-    let policies: Vec<(&str, &Value)> =
-        policies.iter().map(|policy| (text(&policy["PolicyName"]), &policy["PolicyDocument"])).collect();
-    // What is a resource of its own is made beside the group: its first servers may come before it.
-    let wanted = ["boot", "watch", "pool", "tls"];
-    if policies.iter().map(|(name, _)| *name).ne(wanted) || !template.of("AWS::IAM::RolePolicy").is_empty() {
-        faults.push(format!("servers may start before they may do {wanted:?}"));
-    }
-    for statement in policies.iter().flat_map(|(_, document)| many(&document["Statement"])) {
-        for action in many(&statement["Action"]) {
-            let action = text(&action);
-            if action.contains('*') {
-                faults.push(format!("{action} is every action"));
-            }
-            let is_broad = many(&statement["Resource"]).iter().any(|resource| text(resource).contains('*'));
-            if is_broad && !BROAD.iter().any(|(known, _)| *known == action) {
-                faults.push(format!("{action} on everything"));
-            }
-            let needs_tag = ["ec2:AssociateAddress", "cloudwatch:PutMetricData"].contains(&action);
-            if needs_tag && statement["Condition"]["StringEquals"].as_object().is_none_or(serde_json::Map::is_empty) {
-                faults.push(format!("{action} without a limit"));
-            }
-        }
-    }
-    let managed = many(&template.properties("Role")["ManagedPolicyArns"]);
-    if managed != [json!("<Fn::ImportValue>")] {
-        faults.push(format!("the role has {managed:?}"));
-    }
-    faults
-}
-
-#[test]
-fn a_server_may_do_what_it_does_and_nothing_else() {
-    let statement = "/Resources/Role/Properties/Policies/0/PolicyDocument/Statement/0";
-    check(
-        powers,
-        &[
-            (&format!("{statement}/Action"), json!("s3:*"), "s3:* is every action"),
-            (&format!("{statement}/Action"), json!("s3:PutObject"), "s3:PutObject on everything"),
-            (
-                "/Resources/Role/Properties/Policies/1/PolicyDocument/Statement/1/Condition",
-                Value::Null,
-                "without a limit",
-            ),
-            (
-                "/Resources/Role/Properties/Policies/2/Fn::If/1/PolicyDocument/Statement/1/Condition",
-                Value::Null,
-                "without a limit",
-            ),
-            ("/Resources/Role/Properties/Policies/3", json!({"PolicyName": "other"}), "before they may"),
-            (
-                "/Resources/Role/Properties/ManagedPolicyArns",
-                json!(["arn:aws:iam::aws:policy/AdministratorAccess"]),
-                "Administrator",
-            ),
         ],
     );
 }
