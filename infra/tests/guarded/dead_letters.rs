@@ -19,14 +19,13 @@ async fn next(consumer: &Consumer) -> infra::sqs::Received {
     received.remove(0)
 }
 
-#[tokio::test]
-async fn a_dead_letter_loses_nothing_and_replaying_it_does_no_harm() {
+/// A rendered push whose message five workers took and died over: its CRM, the platform, the message, and its queue.
+async fn dead_letter() -> (Internet, Plant, Job, Consumer) {
     let net = Internet::start([Play::text(OK)]).await;
     let plant = Plant::start(Arc::new(net.client(EgressPolicy::default(), "crm.test=93.184.216.34"))).await;
     let bot = plant.bot("https://crm.test/api").await;
     let call = plant.rendered(&bot.bot_id).await;
     let job = Job { call_id: call, channel: Some(Channel::Push) };
-
     // Five workers take the message and die.
     let consumer = plant.queues.consumer(QueueName::Deliveries);
     for _ in 0..queue(QueueName::Deliveries).max_receive_count {
@@ -34,6 +33,13 @@ async fn a_dead_letter_loses_nothing_and_replaying_it_does_no_harm() {
         assert_eq!(taken.job, job);
         consumer.extend(&taken.receipt, Duration::ZERO).await.unwrap();
     }
+    (net, plant, job, consumer)
+}
+
+#[tokio::test]
+async fn a_dead_letter_loses_nothing_and_replaying_it_does_no_harm() {
+    let (net, plant, job, consumer) = dead_letter().await;
+    let call = job.call_id;
     assert!(consumer.receive(1, Duration::ZERO).await.unwrap().is_empty(), "it is a dead letter");
     assert_eq!(plant.delivery(call).await.state, DeliveryState::Pending);
 
@@ -58,16 +64,8 @@ async fn a_dead_letter_loses_nothing_and_replaying_it_does_no_harm() {
 
 #[tokio::test]
 async fn a_dead_letter_that_is_replayed_ends_in_a_delivered_push() {
-    let net = Internet::start([Play::text(OK)]).await;
-    let plant = Plant::start(Arc::new(net.client(EgressPolicy::default(), "crm.test=93.184.216.34"))).await;
-    let bot = plant.bot("https://crm.test/api").await;
-    let call = plant.rendered(&bot.bot_id).await;
-    let job = Job { call_id: call, channel: Some(Channel::Push) };
-    let consumer = plant.queues.consumer(QueueName::Deliveries);
-    for _ in 0..queue(QueueName::Deliveries).max_receive_count {
-        let taken = next(&consumer).await;
-        consumer.extend(&taken.receipt, Duration::ZERO).await.unwrap();
-    }
+    let (net, plant, job, consumer) = dead_letter().await;
+    let call = job.call_id;
     assert!(consumer.receive(1, Duration::ZERO).await.unwrap().is_empty(), "it is a dead letter");
     // One that is no job lies beside it, and more than are taken at once.
     let name = plant.names.dead_letters(QueueName::Deliveries);
